@@ -20,10 +20,11 @@ import numpy as np
 import torch
 from annotated_types import Ge, Gt, Le
 
-from metarl.agents.rl2 import RL2, RecurrentActor, RL2Config
+from metarl.agents.rl2 import RL2, RL2Config
 from metarl.config import SamplingConfig
 from metarl.errors import MetarlError, Stopped, require
 from metarl.functional.distributions import Distribution, rebuilt
+from metarl.learning.recurrent_actor import RecurrentActor
 from metarl.meta_learner import Action, Actor, Inputs, MetaLearner, Trial
 from metarl.tasks import TaskDistribution
 from metarl.types import Json, Params, Rollout, State, Task

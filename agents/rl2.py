@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import Annotated, ClassVar, Literal, NamedTuple, TypeAlias
 
 import gymnasium
@@ -21,7 +21,6 @@ from annotated_types import Ge, Gt, Le
 
 from metarl.config import AgentConfig, SamplingConfig
 from metarl.errors import require
-from metarl.functional.distributions import Distribution, rebuilt
 from metarl.functional.params import detach, map_values, take_saved
 from metarl.functional.returns import returns_so_far, trial_advantages
 from metarl.learning.advantages import estimate_advantages
@@ -36,14 +35,12 @@ from metarl.learning.gradient_descent import (
     start_descent,
 )
 from metarl.learning.ppo import Experience, TrialPPOConfig, ppo_loss, ppo_steps, scaled_advantages
+from metarl.learning.recurrent_actor import POLICY, VALUE, RecurrentActor
 from metarl.learning.recurrent_inputs import (
     INPUT_LIMIT,
     ChangeScales,
     Features,
-    blank_last_step,
     changes_in_trials,
-    changes_since,
-    remembered_step,
 )
 from metarl.learning.running_scale import (
     LEAST_DEVIATION,
@@ -53,10 +50,9 @@ from metarl.learning.running_scale import (
     save_moments,
     with_batch,
 )
-from metarl.meta_learner import Action, Actor, Inputs, MetaLearner, Trial
+from metarl.meta_learner import Actor, MetaLearner, Trial
 from metarl.networks.linear_baseline import num_linear_features
 from metarl.networks.recurrent import CELLS
-from metarl.networks.recurrent_acting import ActingPolicy
 from metarl.networks.recurrent_policy import MEMORY, HeadName, RecurrentPolicy
 from metarl.networks.settings import draw_params
 from metarl.rollouts.history import Trials, join_trials, time_first
@@ -71,7 +67,6 @@ WORK_SHARE = 4
 
 Measured with 25 trials of 300 steps and 128 units: 2 to 4 parts cost less than 1 or 6.
 """
-POLICY, VALUE = "policy", "value"  # names of what an actor records of each step besides its actions
 Units: TypeAlias = Annotated[int, Ge(1), Le(4096)]
 Deviation: TypeAlias = Annotated[float, Gt(0), Le(1e4)]
 
@@ -188,61 +183,6 @@ class Scales(NamedTuple):
     observations: Moments
     rewards: Moments
     returns: Moments
-
-
-@dataclass(frozen=True)
-class RecurrentActor:
-    """One policy for M tasks with separate memories."""
-
-    policy: RecurrentPolicy
-    params: Params
-    features: Features
-    num_tasks: int
-
-    @cached_property
-    def acting(self) -> ActingPolicy:
-        """The policy with these parameters, ready for many steps."""
-        return ActingPolicy(self.policy, self.params)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the parameters are."""
-        return next(iter(self.params.values())).device
-
-    def initial_memory(self, episodes: int) -> Params:
-        """Return a blank memory, ``[M, K, H]``, with the last step where its changes are read."""
-        blank = torch.zeros(self.num_tasks, episodes, self.policy.memory_size, device=self.device)
-        if not self.features.reads_changes:
-            return {MEMORY: blank}
-        size = self.features.observation_size
-        return {MEMORY: blank, **blank_last_step(self.num_tasks, episodes, size, self.device)}
-
-    @torch.no_grad()
-    def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
-        """Read a step and draw actions, or the likeliest without a generator."""
-        shape = inputs.previous_rewards.shape
-        chosen = self.acting(self._read(inputs, memory), memory[MEMORY].flatten(0, 1), generator)
-        # an update asks how far the policy has moved from this one: its first tensor differs between steps
-        extras = {POLICY: chosen.distribution.view(*shape, -1)}
-        if chosen.values is not None:
-            extras[VALUE] = chosen.values.view(shape)
-        action = Action(chosen.actions.view(*shape, -1), chosen.log_probs.view(shape), extras)
-        remembered = {MEMORY: chosen.memory.view(*shape, -1)}
-        if self.features.reads_changes:
-            remembered |= remembered_step(inputs)
-        return action, remembered
-
-    @torch.no_grad()
-    def distribution(self, inputs: Inputs, memory: Params) -> Distribution:
-        """Return the distribution of actions, ``[M, K, A]``."""
-        read = self._read(inputs, memory)
-        (policy, _), _ = self.policy.step(self.params, read, memory[MEMORY].flatten(0, 1))
-        return rebuilt(policy, (part.view(*inputs.live.shape, -1) for part in policy))
-
-    def _read(self, inputs: Inputs, memory: Params) -> torch.Tensor:
-        """Return the network's input, ``[M * K, I]``."""
-        changes = changes_since(memory, inputs) if self.features.reads_changes else None
-        return self.features(inputs, changes).flatten(0, 1)
 
 
 class Sequences(NamedTuple):
