@@ -1,4 +1,4 @@
-"""Combine runs that differ only in their seed in one folder: curves as CSV, tables, figures."""
+"""Combine runs that differ only in their seed, or evaluations of them, in one folder: tables and figures."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,13 @@ from metarl.reporting.aggregate import combine
 
 
 def main(runs: tyro.conf.Positional[tuple[Path, ...]], output: Path, title: str) -> None:
-    """Combine runs that differ only in their seed, and print the files."""
+    """Combine runs that differ only in their seed, and print the files.
+
+    Args:
+        runs: their folders, or files of metarl evaluate, of which no training curve is drawn.
+        output: folder of the result.
+        title: of the figures.
+    """
     print(*combine(runs, output, title), sep="\n")
 
 

@@ -39,10 +39,8 @@ _POINT_TRIALS: Mapping[str, object] = {
 
 _HALF_CHEETAH_SUITED: Mapping[str, Mapping[str, object]] = {
     **_GATED,
-    "rl2": {  # one short run: docs/settings_tried.md
+    "rl2": {  # results/half-cheetah-vel-rl2
         "cell": "linear",
-        "memory_size": 64,
-        "embedding_size": 64,
         "initial_std": 0.7,
         "learning_rate": 2e-3,
         "max_kl": 0.03,

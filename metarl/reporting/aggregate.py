@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from metarl.config import ExperimentConfig
 from metarl.errors import MetarlError
 from metarl.evaluation.comparability import Side, check_comparable, shared_settings
 from metarl.evaluation.record import Evaluation, steps_axis
 from metarl.evaluation.summary import Measures, summarize_ends, summarize_seeds
+from metarl.meta_learner import Trial
+from metarl.reporting.comparison import read_evaluation_file
 from metarl.reporting.csv_files import average, interval_columns, write_csv
 from metarl.reporting.figures.learning_curve import draw_adaptation_curve, draw_learning_curve
 from metarl.reporting.figures.profiles import write_profiles
@@ -19,61 +22,80 @@ from metarl.reporting.result_folder import write_origins
 from metarl.storage.files import check_writable, write_json
 from metarl.storage.metrics import read_metrics
 from metarl.text import stage_name
-from metarl.training.evaluation_reader import read_evaluation
+from metarl.training.evaluation_reader import Measured, read_evaluation
 from metarl.training.runs import read_config_of_results
 
 CLOCK = "time/elapsed"
 
 
-def combine(folders: Sequence[Path], output: Path, title: str) -> list[Path]:
-    """Combine finished runs that differ only in their seed, and return the files.
+def combine(paths: Sequence[Path], output: Path, title: str) -> list[Path]:
+    """Combine finished runs, or their files of ``metarl evaluate``, that differ only in their seed.
 
-    Writes ``config.json`` (with all seeds), ``curve.csv`` (mean, lowest and highest seed of every metric
-    after every iteration), ``adaptation.csv`` (held-out return and success of each seed and of all of them
-    after each adaptation step, with 95 % intervals: over tasks for a seed, over seeds and tasks for all),
-    performance profiles before and after adapting, a figure of each, and, where there are several,
-    ``families.csv`` (the numbers of ``adaptation.csv`` for each family of held-out tasks); for
-    ``metarl reproduce`` the seeds' weights and ``measured.json``.
+    Writes ``config.json`` (with all seeds), ``adaptation.csv`` (held-out return and success of each seed and
+    of all of them after each adaptation step, with 95 % intervals: over tasks for a seed, over seeds and
+    tasks for all) with its figure, performance profiles before and after adapting, and, where there are
+    several, ``families.csv`` (the numbers of ``adaptation.csv`` for each family of held-out tasks). Of runs
+    also ``curve.csv`` (mean, lowest and highest seed of every metric after every iteration) with its figure
+    and, for ``metarl reproduce``, the seeds' weights and ``measured.json``.
+
+    Returns:
+        The files.
 
     Raises:
-        MetarlError: if a folder is no finished run, the runs differ in more than their seed and name, or
-            ``output`` cannot be written.
+        MetarlError: if a path is neither a finished run nor an evaluation, the runs differ in more than their
+            seed and name, or ``output`` cannot be written.
     """
     check_writable(output, folder=True)
-    configs = [read_config_of_results(folder) for folder in folders]
-    measured = [read_evaluation(folder) for folder in folders]
+    read = [_finished(path) for path in paths]
+    configs, measured = [config for config, _ in read], [each for _, each in read]
     evaluations = [each.evaluation for each in measured]
     # refuse runs that differ in more than their seed
     content = shared_settings(configs[0])
-    for folder, config in zip(folders, configs, strict=True):
+    for path, config in zip(paths, configs, strict=True):
         if shared_settings(config) != content:
-            raise MetarlError(f"{folder} and {folders[0]} differ in more than their seed.")
+            raise MetarlError(f"{path} and {paths[0]} differ in more than their seed.")
     check_comparable(
-        [Side(str(each.path.parent), configs[0].suite, each.evaluation, each.about) for each in measured]
+        [
+            Side(str(path), config.suite, each.evaluation, each.about)
+            for path, (config, each) in zip(paths, read, strict=True)
+        ]
     )
     output.mkdir(parents=True, exist_ok=True)
-    files = [output / name for name in ("config.json", "curve.csv", "adaptation.csv")]
+    files = [output / "config.json"]
     # one config for all, with the list of seeds
     content["seeds"] = [config.seed for config in configs]
     write_json(files[0], content, indent=2)
-    rows = average([read_metrics(folder) for folder in folders])
-    # durations of parts differ between machines; only the clock is kept
-    kept = [{k: v for k, v in row.items() if k == CLOCK or not k.startswith("time/")} for row in rows]
-    write_csv(files[1], kept)
-    files[2:] = write_seeds(output, [config.seed for config in configs], evaluations)
-    # the figures of a single run, with intervals over seeds
-    figures = [output / "learning_curve.png", output / "adaptation.png"]
+    files += write_seeds(output, [config.seed for config in configs], evaluations)
     trial = evaluations[0].trial
-    save(draw_learning_curve(rows, title, _footer(len(folders)), trial), figures[0])
+    # the figures of a single run, with intervals over seeds
+    files.append(output / "adaptation.png")
     summary = summarize_seeds(evaluations, np.random.default_rng(0))
     steps = range(len(summary.returns))
     label = steps_axis(evaluations[0]).label
     means = summary.returns, summary.successes
-    save(draw_adaptation_curve(steps, *means, title, label, seeds=len(folders)), figures[1])
+    save(draw_adaptation_curve(steps, *means, title, label, seeds=len(paths)), files[-1])
     # profiles before adapting and after the last step
     stages = {stage_name(step, trial): (evaluations, step) for step in (0, len(steps) - 1)}
-    files += figures + write_profiles(output, stages, title)
-    return files + write_origins(output, {"": measured})
+    files += write_profiles(output, stages, title)
+    if any(path.is_file() for path in paths):
+        return files
+    return [*files, *_write_curve(output, paths, title, trial), *write_origins(output, {"": measured})]
+
+
+def _finished(path: Path) -> tuple[ExperimentConfig, Measured]:
+    if path.is_file():
+        return read_evaluation_file(path)
+    return read_config_of_results(path), read_evaluation(path)
+
+
+def _write_curve(output: Path, folders: Sequence[Path], title: str, trial: Trial) -> list[Path]:
+    files = [output / "curve.csv", output / "learning_curve.png"]
+    rows = average([read_metrics(folder) for folder in folders])
+    # durations of parts differ between machines; only the clock is kept
+    kept = [{k: v for k, v in row.items() if k == CLOCK or not k.startswith("time/")} for row in rows]
+    write_csv(files[0], kept)
+    save(draw_learning_curve(rows, title, _footer(len(folders)), trial), files[1])
+    return files
 
 
 def write_seeds(output: Path, seeds: Sequence[int], evaluations: Sequence[Evaluation]) -> list[Path]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from metarl.config import SuiteConfig
+from metarl.config import ExperimentConfig, SuiteConfig
 from metarl.errors import MetarlError, naming, require
 from metarl.evaluation.comparability import Side, adaptation_episodes, check_comparable, check_same_tasks
 from metarl.evaluation.experience import at_counts, common_counts, experience_of
@@ -132,17 +132,24 @@ def read_evaluated(folder: Path) -> EvaluatedRun:
 
 def _of_file(path: Path) -> EvaluatedRun:
     """Return what ``metarl evaluate`` wrote."""
+    config, measured = read_evaluation_file(path)
+    name, evaluations = f"{config.name}/{path.stem}", (measured.evaluation,)
+    return EvaluatedRun(name, config.suite, evaluations, (measured,), config.success_bonus, config.agent.kind)
+
+
+def read_evaluation_file(path: Path) -> tuple[ExperimentConfig, Measured]:
+    """Return a file of ``metarl evaluate``, and the config of its run.
+
+    Raises:
+        MetarlError: if it is none, or an episode curve, or a publisher's evaluation.
+    """
     measured = read_measured(path)
     axis, settings = steps_axis(measured.evaluation), measured.about.get("config")
     # an episode curve has other stages, and a publisher's evaluation none
     if measured.about.get(axis.name) != list(axis.values) or not isinstance(settings, dict):
         raise MetarlError(f"Expected an evaluation by {axis.name} of metarl evaluate, got {path}.")
     with naming(path):
-        config = config_of_results(settings)
-    name, files = f"{config.name}/{path.stem}", (measured,)
-    return EvaluatedRun(
-        name, config.suite, (measured.evaluation,), files, config.success_bonus, config.agent.kind
-    )
+        return config_of_results(settings), measured
 
 
 def on_common_axis(runs: Sequence[EvaluatedRun]) -> list[EvaluatedRun]:

@@ -84,6 +84,22 @@ def test_runs_may_differ_in_what_their_results_do_not_depend_on(tmp_path: Path) 
     }
 
 
+def test_files_of_evaluations_are_combined_without_a_training_curve(tmp_path: Path) -> None:
+    files = []
+    for seed in (1, 2):
+        folder = run(tmp_path, seed)
+        recorded = json.loads((folder / "evaluation.json").read_text())
+        recorded |= {"adaptation_steps": [0, 1], "config": json.loads((folder / "config.json").read_text())}
+        files.append(folder / "horizon500.json")
+        files[-1].write_text(json.dumps(recorded))
+    found = {path.name for path in combine(files, tmp_path / "out", "another horizon")}
+    assert {"config.json", "adaptation.csv", "families.csv", "adaptation.png"} < found
+    assert not found & {"curve.csv", "learning_curve.png", "measured.json"}
+    rows = list(csv.DictReader((tmp_path / "out" / "adaptation.csv").read_text().splitlines()))
+    assert [float(row["return"]) for row in rows if row["seeds"] == "all"] == [3.0, 13.0]
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["seeds"] == [1, 2]
+
+
 def test_runs_that_differ_in_more_than_their_seed_are_refused(tmp_path: Path) -> None:
     folders = [run(tmp_path, 1), run(tmp_path, 2, meta_batch_size=10)]
     with pytest.raises(MetarlError, match=r"it-seed2 and .*it-seed1 differ in more than their seed"):
