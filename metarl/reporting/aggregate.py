@@ -34,9 +34,11 @@ def combine(paths: Sequence[Path], output: Path, title: str) -> list[Path]:
     Writes ``config.json`` (with all seeds), ``adaptation.csv`` (held-out return and success of each seed and
     of all of them after each adaptation step, with 95 % intervals: over tasks for a seed, over seeds and
     tasks for all) with its figure, performance profiles before and after adapting, and, where there are
-    several, ``families.csv`` (the numbers of ``adaptation.csv`` for each family of held-out tasks). Of runs
-    also ``curve.csv`` (mean, lowest and highest seed of every metric after every iteration) with its figure
-    and, for ``metarl reproduce``, the seeds' weights and ``measured.json``.
+    several, ``families.csv`` (the numbers of ``adaptation.csv`` for each family of held-out tasks).
+
+    Of runs also ``curve.csv`` (mean, lowest and highest seed of every metric after every iteration) with its
+    figure and, for ``metarl reproduce``, the seeds' weights and ``measured.json``. Of files the config, as
+    evaluated, is ``settings.json``.
 
     Returns:
         The files.
@@ -61,7 +63,9 @@ def combine(paths: Sequence[Path], output: Path, title: str) -> list[Path]:
         ]
     )
     output.mkdir(parents=True, exist_ok=True)
-    files = [output / "config.json"]
+    # settings of an evaluation are not those to train with again
+    from_runs = all(path.is_dir() for path in paths)
+    files = [output / ("config.json" if from_runs else "settings.json")]
     # one config for all, with the list of seeds
     content["seeds"] = [config.seed for config in configs]
     write_json(files[0], content, indent=2)
@@ -77,7 +81,7 @@ def combine(paths: Sequence[Path], output: Path, title: str) -> list[Path]:
     # profiles before adapting and after the last step
     stages = {stage_name(step, trial): (evaluations, step) for step in (0, len(steps) - 1)}
     files += write_profiles(output, stages, title)
-    if any(path.is_file() for path in paths):
+    if not from_runs:
         return files
     return [*files, *_write_curve(output, paths, title, trial), *write_origins(output, {"": measured})]
 

@@ -93,11 +93,11 @@ def test_files_of_evaluations_are_combined_without_a_training_curve(tmp_path: Pa
         files.append(folder / "horizon500.json")
         files[-1].write_text(json.dumps(recorded))
     found = {path.name for path in combine(files, tmp_path / "out", "another horizon")}
-    assert {"config.json", "adaptation.csv", "families.csv", "adaptation.png"} < found
-    assert not found & {"curve.csv", "learning_curve.png", "measured.json"}
+    assert {"settings.json", "adaptation.csv", "families.csv", "adaptation.png"} < found
+    assert not found & {"config.json", "curve.csv", "learning_curve.png", "measured.json"}
     rows = list(csv.DictReader((tmp_path / "out" / "adaptation.csv").read_text().splitlines()))
     assert [float(row["return"]) for row in rows if row["seeds"] == "all"] == [3.0, 13.0]
-    assert json.loads((tmp_path / "out" / "config.json").read_text())["seeds"] == [1, 2]
+    assert json.loads((tmp_path / "out" / "settings.json").read_text())["seeds"] == [1, 2]
 
 
 def test_runs_that_differ_in_more_than_their_seed_are_refused(tmp_path: Path) -> None:
