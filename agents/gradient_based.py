@@ -27,7 +27,7 @@ import torch
 from annotated_types import Gt, Le
 
 from metarl.config import AgentConfig, SamplingConfig
-from metarl.errors import require
+from metarl.errors import MetarlError, require
 from metarl.functional.distributions import Distribution, Gaussian, entropy, log_prob, mode, rebuilt, sample
 from metarl.functional.params import (
     detach,
@@ -51,6 +51,7 @@ from metarl.networks.settings import NetworkConfig, draw_params
 from metarl.system.sharing import Shared, share
 from metarl.system.threads import parallel_map, task_chunks
 from metarl.tasks import TaskDistribution
+from metarl.text import count
 from metarl.types import Params, Rollout, State, Task
 
 
@@ -165,7 +166,10 @@ class AdaptedPolicy:
 
     @torch.no_grad()
     def distribution(self, inputs: Inputs, memory: Params) -> Distribution:
-        """Return the distribution of actions, ``[M, K, A]``."""
+        """Return the distribution of actions, ``[M, K, A]``; MetarlError for other tasks than its M."""
+        own, given = len(next(iter(self.params.values()))), len(inputs.observations)
+        if own != given:
+            raise MetarlError(f"Expected observations of the actor's {count(own, 'task')}, got {given}.")
         return self.policy(self.params, inputs.observations)
 
     @torch.no_grad()

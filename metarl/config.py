@@ -19,7 +19,17 @@ from annotated_types import Ge, Le
 
 from metarl.errors import MetarlError, naming, require, unknown_name
 from metarl.meta_learner import MetaLearner, Trial
-from metarl.settings import Episodes, Seed, Settings, Workers, fits, hints_of, wrong_type
+from metarl.settings import (
+    Episodes,
+    Seed,
+    Settings,
+    Workers,
+    as_typed,
+    fits,
+    hints_of,
+    setting_names,
+    wrong_type,
+)
 from metarl.success_bonus import bonus_name, with_success_bonus
 from metarl.tasks import TaskDistribution
 from metarl.types import Json
@@ -194,9 +204,9 @@ def to_json(config: ExperimentConfig) -> dict[str, Json]:
     """Return the config as JSON; suite and agent carry their ``kind``."""
     data: dict[str, Json] = dataclasses.asdict(config)
     for part in ("suite", "agent"):
-        fields = data[part]
+        own, fields = getattr(config, part), data[part]
         assert isinstance(fields, dict)
-        data[part] = {"kind": getattr(config, part).kind, **fields}
+        data[part] = {"kind": own.kind, **{name: fields[name] for name in setting_names(own)}}
     return data
 
 
@@ -225,9 +235,6 @@ def from_json(
 
 ConfigT = typing.TypeVar("ConfigT")
 
-if typing.TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
 
 def _kind(data: Mapping[str, Json], part: str) -> str:
     fields = data.get(part)
@@ -237,19 +244,18 @@ def _kind(data: Mapping[str, Json], part: str) -> str:
 
 
 def construct(config: type[ConfigT], values: Mapping[str, object]) -> ConfigT:
-    """Build any config from settings by name; lists become tuples.
+    """Build any config from settings by name; lists become tuples where the type is not ``list``.
 
     Raises:
         MetarlError: if a setting is unknown or missing, or a value has the wrong type or is out of range.
     """
-    known = {item.name for item in dataclasses.fields(typing.cast("type[DataclassInstance]", config))}
-    hints = hints_of(config)
-    settings = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    for name, value in settings.items():
+    known, hints, settings = setting_names(config), hints_of(config), dict[str, object]()
+    for name, value in values.items():
         if name not in known:
             raise unknown_name(f"setting of {config.__name__}", name, known)
         if not fits(value, hints[name]):
-            raise wrong_type(config, name, values[name], hints[name])
+            raise wrong_type(config, name, value, hints[name])
+        settings[name] = as_typed(value, hints[name])
     try:
         return config(**settings)
     except TypeError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import operator
 import types
 import typing
@@ -43,15 +44,19 @@ class Settings:
     """
 
     def __post_init__(self) -> None:
-        """Check types and bounds of fields; MetarlError also for NaN. NumPy's numbers become Python's."""
+        """Check types and bounds of settings; MetarlError also for NaN. Values become :func:`as_typed`."""
         config = type(self)
         for name, (hint, bounds) in _fields_of(config).items():  # type: ignore[arg-type]  # mypy: a class has no hash
             value = getattr(self, name)
             if not fits(value, hint):
                 raise wrong_type(config, name, value, hint)
             _check_bounds(name, value, bounds)
-            # JSON, in which a run keeps its settings, has no others
-            object.__setattr__(self, name, _plain(value))
+            object.__setattr__(self, name, as_typed(value, hint))
+
+
+def setting_names(config: object) -> list[str]:
+    """Name the settings of a config: its fields without computed ones (``init=False``)."""
+    return [item.name for item in dataclasses.fields(cast("DataclassInstance", config)) if item.init]
 
 
 def check_number(name: str, value: object, hint: object) -> None:
@@ -84,8 +89,12 @@ def fits(value: object, hint: object) -> bool:
         return fits(value, arguments[0])
     if kind in (typing.Union, types.UnionType):
         return any(fits(value, each) for each in arguments)
-    if kind is tuple and Ellipsis in arguments:
+    if kind is list or (kind is tuple and Ellipsis in arguments):
         return isinstance(value, tuple | list) and all(fits(item, arguments[0]) for item in value)
+    if kind in (dict, Mapping):
+        return isinstance(value, Mapping) and all(
+            fits(key, arguments[0]) and fits(item, arguments[1]) for key, item in value.items()
+        )
     if kind is tuple:
         return (
             isinstance(value, tuple | list)
@@ -103,9 +112,22 @@ def fits(value: object, hint: object) -> bool:
     return True
 
 
-def _plain(value: object) -> object:
-    if type(value) is tuple:
-        return tuple(map(_plain, value))
+def as_typed(value: object, hint: object) -> object:
+    """Return a value as a type says, which JSON does not keep: lists or tuples, and Python's numbers.
+
+    Lists of another type than ``list`` become tuples.
+    """
+    kind, arguments = typing.get_origin(hint) or hint, typing.get_args(hint)
+    if kind is Annotated:
+        return as_typed(value, arguments[0])
+    if kind in (typing.Union, types.UnionType):
+        return as_typed(value, next((each for each in arguments if fits(value, each)), object))
+    if isinstance(value, tuple | list) and type(value) in (tuple, list):  # no NamedTuple
+        of_each = arguments if kind is tuple and Ellipsis not in arguments else arguments[:1] * len(value)
+        items = [as_typed(*each) for each in itertools.zip_longest(value, of_each, fillvalue=object)]
+        return items if kind is list else tuple(items)
+    if type(value) is dict:
+        return {key: as_typed(item, arguments[-1] if arguments else object) for key, item in value.items()}
     return value.item() if isinstance(value, np.generic) else value
 
 
@@ -125,8 +147,9 @@ def _type_name(hint: object) -> str:
         return " | ".join(map(_type_name, arguments))
     if kind is typing.Literal:
         return " or ".join(map(repr, arguments))
-    if kind is tuple:
-        return f"tuple[{', '.join('...' if each is Ellipsis else _type_name(each) for each in arguments)}]"
+    if isinstance(kind, type):
+        named = ("..." if each is Ellipsis else _type_name(each) for each in arguments)
+        return f"{kind.__name__}[{', '.join(named)}]"
     return "None" if hint is type(None) else getattr(hint, "__name__", str(hint))
 
 
@@ -152,8 +175,7 @@ def _fields_of(config: type[object]) -> dict[str, tuple[object, tuple[Bound, ...
     for base in reversed(config.__mro__):
         for name, hint in hints_of(base).items():
             found[name] = hint, _find(hint) or found.get(name, (hint, ()))[1]
-    names = [item.name for item in dataclasses.fields(cast("type[DataclassInstance]", config))]
-    return {name: found[name] for name in names}
+    return {name: found[name] for name in setting_names(config)}
 
 
 def _find(hint: object) -> tuple[Bound, ...]:

@@ -116,6 +116,12 @@ def test_numbers_of_numpy_become_those_of_python() -> None:
     assert list(map(type, found)) == [float, int, int, bool]
 
 
+def test_items_of_lists_and_dictionaries_have_their_types() -> None:
+    for wrong, expected in (({"sizes": ["a"]}, "list[int]"), ({"shares": {"a": "b"}}, "Mapping[str, float]")):
+        with pytest.raises(MetarlError, match=re.escape(f": expected {expected}.")):
+            Unusual(**wrong)  # type: ignore[arg-type]  # wrong on purpose
+
+
 def test_type_that_only_type_checkers_know_is_one_sentence() -> None:
     hidden = make_dataclass("Hidden", [("size", "OnlyForCheckers")], bases=(Settings,), frozen=True)
     for make in (lambda: hidden(size=3), lambda: construct(hidden, {"size": 3})):

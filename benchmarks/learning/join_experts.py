@@ -2,9 +2,9 @@
 
     .venv/bin/python -m benchmarks.learning.join_experts runs/A-seed0 runs/A-seed1 --output runs/library
 
-Runs differ in their seed only, so the joined run has as many experts of each family as all of them. Nothing
-is trained: the library has had the steps of all of them. It has the weights alone, as with the optimisers it
-would be three times as large.
+Runs differ in their seed only, and in what they start from (``--init-from``), so the joined run has as many
+experts of each family as all of them. Nothing is trained: the library has had the steps of all of them. It
+has the weights alone, as with the optimisers it would be three times as large.
 
 With ``--order-by N`` every expert plays N tasks of each training family, and a new task tries first those who
 together solve most of the families that are not their own. Held-out families are not looked at. ``--keep N``
@@ -63,10 +63,11 @@ def main(
     opened = [load(path).experiment for path in runs]
     first, agents = opened[0], list[PolicyReuse]()
     for path, each in zip(runs, opened, strict=True):
-        own = replace(each.config, seed=first.config.seed, name=first.config.name)
+        same = {name: getattr(first.config, name) for name in ("seed", "name", "init_from")}
+        own = replace(each.config, **same)
         agent, alike = each.agent, own == first.config
         require(isinstance(agent, PolicyReuse), "Expected runs of policy-reuse", each.config.agent.kind)
-        require(alike, f"Expected runs that differ in nothing but seed and name from {runs[0]}", path)
+        require(alike, f"Expected runs that differ from {runs[0]} in seed, name or init_from alone", path)
         assert isinstance(agent, PolicyReuse)
         agents.append(agent)
     library = join_libraries(agents)

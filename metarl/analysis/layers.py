@@ -46,8 +46,8 @@ def explainable(actor: Actor) -> Explainable:
     if isinstance(actor, Explainable):
         return actor
     raise MetarlError(
-        "Only an agent that adapts by changing the parameters of a policy, and shows them, can be explained, "
-        f"but this one acts with {type(actor).__name__}, which does not."
+        "Expected an agent that changes the parameters of its policy to adapt, as maml-trpo does, got one "
+        f"that acts with {type(actor).__name__}, so no layer adapts."
     )
 
 

@@ -35,7 +35,8 @@ def common_counts(experiences: Sequence[tuple[str, tuple[int, ...]]]) -> tuple[i
         known = "; ".join(f"{name} after {', '.join(map(str, counts))}" for name, counts in experiences)
         raise MetarlError(
             f"Expected measurements after equally many episodes of experience, got {known}; measure again "
-            "with metarl evaluate, --adaptation-episodes and --adaptation-steps, and compare the JSON files."
+            "with metarl evaluate RUN --adaptation-episodes 1 and compare the JSON files that it writes, or "
+            "train with --evaluation.adaptation-episodes 1."
         )
     return tuple(sorted(shared))
 

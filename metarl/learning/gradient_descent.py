@@ -107,7 +107,7 @@ class Descent(NamedTuple):
 
 
 def is_count(name: str) -> bool:
-    """Return whether a tensor counts the updates that a schedule goes by."""
+    """Return whether a part of a state counts updates, which schedules and running scales go by."""
     return name.rpartition(".")[2] == UPDATES
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 
@@ -22,6 +21,7 @@ from metarl.plugins.agent_probe import (
     same_state,
     watched_generators,
 )
+from metarl.settings import setting_names
 from metarl.types import Params
 
 
@@ -150,7 +150,7 @@ def state_of_another_precision_is_refused(probe: AgentProbe) -> None:
 def settings_are_the_same_when_read_from_json(probe: AgentProbe) -> None:
     """The settings can be written as JSON and read again, so that a run can be opened again."""
     config = probe.config
-    plain = {item.name: getattr(config, item.name) for item in dataclasses.fields(config)}
+    plain = {name: getattr(config, name) for name in setting_names(config)}
     try:
         again = construct(type(config), json.loads(json.dumps(plain)))
     except (TypeError, ValueError) as error:

@@ -10,7 +10,6 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
 
 from metarl.config import (
     AgentConfig,
@@ -24,9 +23,7 @@ from metarl.config import (
 from metarl.errors import MetarlError
 from metarl.plugins import entry_points, registry
 from metarl.plugins.agent_files import is_in_file
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
+from metarl.settings import setting_names
 
 
 def check_reopens(config: ExperimentConfig) -> None:
@@ -133,8 +130,7 @@ def _described(value: object) -> str:
 
 
 def _settings(config: object) -> dict[str, object]:
-    fields = dataclasses.fields(cast("DataclassInstance", config))
-    return {item.name: getattr(config, item.name) for item in fields}
+    return {name: getattr(config, name) for name in setting_names(config)}
 
 
 def _same(value: object, other: object) -> bool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 
 from metarl.config import AgentConfig, SamplingConfig, construct
 from metarl.plugins.registry import agent
+from metarl.settings import setting_names
 
 _HALF_CHEETAH: Mapping[str, object] = {"inner_lr": 1.0, "max_kl": 0.02}
 
@@ -143,7 +143,7 @@ ONE_TRIAL = SamplingConfig(meta_batch_size=50, episodes=1)
 def agent_config_for(preset: str, name: str) -> AgentConfig:
     """Return an agent's config for a preset; MetarlError if there is no such agent."""
     config = agent(name)
-    known = {field.name for field in dataclasses.fields(config)}
+    known = setting_names(config)
     shared = {key: value for key, value in SHARED.get(preset, {}).items() if key in known}
     return construct(config, {**shared, **OVERRIDES.get(preset, {}).get(name, {})})
 

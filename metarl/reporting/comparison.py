@@ -167,7 +167,14 @@ def on_common_axis(runs: Sequence[EvaluatedRun]) -> list[EvaluatedRun]:
     sides = [side for run in runs for side in run.sides]
     check_same_tasks(sides)  # before a hint at measuring again, which would not help
     counts = common_counts(
-        [(side.name, experience_of(side.evaluation, adaptation_episodes(side))) for side in sides]
+        # seeds of a sweep are named once
+        list(
+            dict.fromkeys(
+                (run.name, experience_of(side.evaluation, adaptation_episodes(side)))
+                for run in runs
+                for side in run.sides
+            )
+        )
     )
     return [run.at_counts(counts) for run in runs]
 

@@ -16,6 +16,7 @@ from metarl.errors import MetarlError
 from metarl.plugins.registry import config_from_json
 from metarl.reporting.number_comparison import Rows, number, read_rows
 from metarl.reporting.result_folder import CONFIGS, Origin, file_name, read_configs, read_origins
+from metarl.settings import setting_names
 from metarl.storage.run_folder import CONFIG, PROGRAM, WEIGHTS
 from metarl.training.evaluation_reader import read_json
 from metarl.types import Json
@@ -257,7 +258,7 @@ def _unnamed(content: Mapping[str, Json], config: ExperimentConfig) -> tuple[str
     missing = []
     for part in ("suite", "agent", "sampling", "evaluation"):
         known = content.get(part)
-        names = {item.name for item in dataclasses.fields(getattr(config, part))} - {"workers"}
+        names = set(setting_names(getattr(config, part))) - {"workers"}
         missing += [
             f"{part}.{name}" for name in sorted(names - set(known if isinstance(known, dict) else ()))
         ]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
-from typing import cast
+from dataclasses import replace
 
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
 from metarl.action_map import describe_actions
-from metarl.config import SuiteConfig, construct
+from metarl.config import SuiteConfig
 from metarl.errors import MetarlError
+from metarl.settings import setting_names
 from metarl.spaces import action_size, observation_size
 from metarl.success_bonus import with_success_bonus
 from metarl.tasks import TaskDistribution
@@ -63,10 +63,9 @@ def with_setting(config: SuiteConfig, name: str, value: object) -> SuiteConfig:
     Raises:
         MetarlError: if the suite has no such setting, or the value is out of its range.
     """
-    values = {item.name: cast("object", getattr(config, item.name)) for item in fields(config)}
-    if name not in values:
+    if name not in setting_names(config):
         raise MetarlError(f"Expected a suite with a setting {name}, got {config.label}, which has none.")
-    return construct(type(config), {**values, name: value})
+    return replace(config, **{name: value})
 
 
 def differences(trained: TaskDistribution, other: TaskDistribution) -> list[str]:

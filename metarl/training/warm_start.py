@@ -19,7 +19,7 @@ def start_from(agent: MetaLearner, config: AgentConfig, path: Path) -> None:
     """Start an untrained agent from a run's folder, one of its checkpoints, a result, or a PPO file.
 
     From a run it takes all that the agent had learned, its running scales and optimiser's memory among it. A
-    schedule of the learning rate starts anew.
+    schedule of the learning rate starts anew, and scales learn on for as many iterations as in any run.
 
     Raises:
         MetarlError: if the file or checkpoint is missing or damaged, or of another agent.
@@ -37,9 +37,11 @@ def start_from(agent: MetaLearner, config: AgentConfig, path: Path) -> None:
             f"Expected an agent that keeps no transitions to start from, got {path}, whose {kind} has "
             "those of its own tasks; --resume continues it."
         )
+    fresh = agent.state()
     tensors = {name: value for name, value in learned.agent.tensors.items() if not is_count(name)}
-    tensors |= {name: value for name, value in agent.state().tensors.items() if is_count(name)}
+    tensors |= {name: value for name, value in fresh.tensors.items() if is_count(name)}
+    values = {**learned.agent.values, **{name: fresh.values[name] for name in fresh.values if is_count(name)}}
     try:
-        agent.load_state(learned.agent._replace(tensors=tensors))
+        agent.load_state(learned.agent._replace(tensors=tensors, values=values))
     except MetarlError as error:
         raise MetarlError(f"The run {path} does not fit these settings: {error}") from error

@@ -29,6 +29,7 @@ from metarl.errors import MetarlError
 from metarl.functional.params import detach, flatten, gradient, requires_grad, unflatten
 from metarl.learning.advantages import estimate_advantages
 from metarl.networks.context_policies import CONTEXT
+from metarl.rollouts.collect import collect
 from metarl.types import Params, Rollout
 from support import tiny
 
@@ -222,6 +223,21 @@ def test_several_inner_steps_change_the_outcome(name: str) -> None:
     one = meta_gradient(AGENTS[name](), [rollouts[0], rollouts[-1]])
     two = meta_gradient(AGENTS[name](adaptation_steps=2), rollouts)
     assert float((one - two).norm() / one.norm()) > 0.01
+
+
+@pytest.mark.parametrize("own", [1, 3])
+def test_actor_of_other_tasks_is_refused_in_one_sentence(own: int) -> None:
+    actor = AGENTS["maml-vpg"]().initial_actor(own, np.random.default_rng(0))
+    suite = PointTasks(horizon=2)
+    with pytest.raises(MetarlError, match=rf"Expected observations of the actor's {own} tasks?, got 2\."):
+        collect(
+            suite.make_vector_env(2),
+            suite.tasks("train")[:2],
+            actor,
+            episodes=1,
+            horizon=2,
+            rng=np.random.default_rng(0),
+        )
 
 
 def test_memory_under_the_name_of_a_parameter_is_refused() -> None:

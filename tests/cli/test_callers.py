@@ -174,3 +174,27 @@ def test_python_may_leave_out_assertions_and_raise_warnings(folder: Path) -> Non
 def test_error_is_told_where_standard_error_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", None)
     say_error("nobody reads this")
+
+
+INTERRUPTED = """
+import os, signal, sys
+class Interrupting:
+    def find_spec(name, *_):
+        if name == "metarl.cli.main":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupting)
+"""
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "from metarl.__main__ import main; sys.exit(main())",
+        "import runpy; runpy.run_module('metarl', run_name='__main__')",
+    ],
+)
+def test_interrupt_during_imports_leaves_no_traceback(start: str) -> None:
+    found = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED + start], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (found.returncode, found.stdout, found.stderr) == (130, "", "")

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from metarl.agents.maml_vpg import MAMLVPGConfig
+from metarl.cli.commands.options import configured
 from metarl.cli.main import main
 from metarl.config import construct, to_json
 from metarl.errors import MetarlError
@@ -25,7 +26,7 @@ from support.agent_contract import same_state
 FILE = """
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from metarl.agents.maml_vpg import MAMLVPG, MAMLVPGConfig
@@ -42,9 +43,12 @@ class BoldConfig(MAMLVPGConfig):
     outer_lr: float = STEP
     boldness: float = 1.0
     '''How bold.'''
+    twice: float = field(init=False)
+    '''Twice as bold.'''
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "twice", 2 * self.boldness)
         if self.boldness == 13:
             raise KeyError("unlucky")
 
@@ -125,6 +129,16 @@ def test_run_of_an_agent_in_a_file_is_trained_evaluated_and_resumed(metarl: Comm
         )
         assert err.startswith("metarl: ")
         assert err.endswith(f"{said}\n")
+
+
+def test_option_changes_what_a_config_computes_from_it(place: Path) -> None:
+    def bold(*options: str) -> object:
+        agent = configured("point", ["--agent", "mine.py:BoldConfig", *options], "metarl").agent
+        return vars(agent)["twice"]
+
+    assert (bold(), bold("--agent.boldness", "3")) == (2.0, 6.0)
+    with pytest.raises(MetarlError, match="Expected no option for twice, which is computed, got 3"):
+        bold("--agent.twice", "3")
 
 
 def test_resumed_run_of_an_agent_in_a_file_equals_the_unbroken_one(metarl: Command, place: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from metarl.agents.maml_trpo import MAMLTRPOConfig
-from metarl.config import ExperimentConfig, SuiteConfig
+from metarl.config import ExperimentConfig, SuiteConfig, to_json
 from metarl.envs.toy.point import PointConfig, PointTasks
 from metarl.errors import MetarlError
 from metarl.plugins import entry_points, registry
@@ -49,9 +50,28 @@ class PlaneConfig(PointConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class BuiltConfig(PlaneConfig):
-    """A suite with a field that its constructor does not take."""
+    """A suite with a field that it computes."""
 
-    built: int = field(init=False, default=3)
+    sizes: list[int] = field(default_factory=lambda: [2, 3])
+    pairs: tuple[tuple[int, int], ...] = ((1, 2),)
+    product: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "product", self.sizes[0] * self.sizes[1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class WhimsicalConfig(PlaneConfig):
+    """A suite that takes no setting twice."""
+
+    taken: ClassVar[list[object]] = []
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.extra in self.taken:
+            raise TypeError("once is enough")
+        self.taken.append(self.extra)
 
 
 @dataclass(frozen=True)
@@ -165,11 +185,25 @@ def test_setting_that_json_gives_back_is_taken(monkeypatch: pytest.MonkeyPatch, 
     check_reopens(point_config(suite=PlaneConfig(horizon=20, extra=extra)))
 
 
+def test_lists_are_lists_again_and_computed_fields_are_computed_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    register(monkeypatch, registry.SUITES, plane="test_reopening:BuiltConfig")
+    config = point_config(suite=BuiltConfig(sizes=(4, 5), pairs=[[1, 2]]))  # type: ignore[arg-type]  # as users do
+    check_reopens(config)
+    written = json.loads(json.dumps(to_json(config)))
+    again = registry.config_from_json(written).suite
+    assert isinstance(again, BuiltConfig)
+    assert (again.sizes, again.pairs, again.product) == ([4, 5], ((1, 2),), 20)
+    assert again == config.suite
+    assert "product" not in written["suite"]
+
+
 def test_settings_that_cannot_be_built_from_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    register(monkeypatch, registry.SUITES, plane="test_reopening:BuiltConfig")
-    assert refusal(tmp_path, point_config(suite=BuiltConfig())).startswith(
+    register(monkeypatch, registry.SUITES, plane="test_reopening:WhimsicalConfig")
+    assert refusal(tmp_path, point_config(suite=WhimsicalConfig())).startswith(
         "This run could never be opened again: "
     )
 

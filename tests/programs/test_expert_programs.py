@@ -56,8 +56,9 @@ def test_libraries_are_joined_and_looked_at(
     join_experts = importlib.import_module("benchmarks.learning.join_experts")
     monkeypatch.chdir(tmp_path)
     paths = tuple(Path(f"runs/point-policy-reuse-seed{seed}") for seed in (0, 1))
-    for seed in ("0", "1"):
-        assert command(["train", "point", "--agent", "policy-reuse", "--seed", seed, *SHORT]) == 0
+    for seed, start in (("0", ""), ("1", str(paths[0]))):
+        options = ["--agent", "policy-reuse", "--seed", seed, "--init-from", start]
+        assert command(["train", "point", *options, *SHORT]) == 0
     join_experts.main(paths, Path("runs/library"))
     library, *alone = (load(path).agent.state().tensors for path in (Path("runs/library"), *paths))
     assert len(library) == sum(map(len, alone))

@@ -397,7 +397,8 @@ def test_files_of_evaluations_are_compared_like_runs(
 def test_agents_without_equal_experience_are_not_compared() -> None:
     with pytest.raises(
         MetarlError,
-        match=r"equally many episodes of experience, got A after 0, 10, 20; B after 0, 1, 2; measure again",
+        match=r"equally many episodes of experience, got A after 0, 10, 20; B after 0, 1, 2; measure again "
+        "with metarl evaluate RUN --adaptation-episodes 1",
     ):
         common_counts([("A", (0, 10, 20)), ("B", (0, 1, 2))])
 

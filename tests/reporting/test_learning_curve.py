@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -165,7 +166,7 @@ def test_adaptation_curve_writes_the_means_beside_the_points() -> None:
 @pytest.mark.parametrize("rate", [0.0, 0.05, 0.1, 1.0])
 def test_label_of_a_success_rate_is_within_the_axes(rate: float) -> None:
     figure = draw_adaptation_curve([0], RETURNS[:1], [Interval(rate, rate, rate)])
-    figure.canvas.draw()
+    FigureCanvasAgg(figure).draw()
     axes = figure.axes[1]
     (label,) = axes.texts
     assert label.get_window_extent().y0 > axes.bbox.y0
@@ -222,3 +223,18 @@ def test_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(MetarlError, match=r"file/curve\.png cannot be written"):
         save(draw_learning_curve(ROWS, "A run"), tmp_path / "file" / "curve.png")
+
+
+NEAR = [[0], [0, 1], [0, 1, 2, 3, 4, 5], [0, 1, 2, 5, 10, 100], [*range(0, 60, 3)]]
+
+
+@pytest.mark.parametrize("steps", NEAR)
+def test_labels_of_steps_that_are_near_each_other_do_not_overlap(steps: list[int]) -> None:
+    figure = draw_adaptation_curve(steps, [Interval(-1000.0, -1010.0, -990.0)] * len(steps), None)
+    FigureCanvasAgg(figure).draw()
+    axes = figure.axes[0]
+    for texts in (axes.get_xticklabels(), axes.texts):
+        boxes = [text.get_window_extent() for text in texts]
+        assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+        assert boxes[-1].x1 < figure.bbox.x1
+    assert (axes.get_xticks()[0], axes.get_xticks()[-1]) == (steps[0], steps[-1])

@@ -11,6 +11,7 @@ import tyro
 
 from metarl.action_map import describe_actions, hardly_covered
 from metarl.cli.commands.agent_option import split_agent
+from metarl.cli.commands.options import parse_settings
 from metarl.cli.console import console, say
 from metarl.config import SuiteConfig
 from metarl.errors import MetarlError
@@ -57,7 +58,7 @@ def check_command(arguments: list[str]) -> None:
     # options of a registered suite are its settings
     name, *options = arguments
     default = CheckArguments(suite=registry.suite_named(name))
-    wanted = tyro.cli(CheckArguments, default=default, args=options, prog=f"metarl check {name}")
+    wanted = parse_settings(default, options, f"metarl check {name}")
     suite = wanted.suite.build()
     # say what the environment gets of a policy's actions, which users often overlook
     about = describe_actions(suite.action_space, suite)

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from inspect import cleandoc
 
-import tyro
-
+from metarl.cli.commands.options import parse_settings
 from metarl.cli.console import console, say
 from metarl.config import AgentConfig, construct
 from metarl.errors import MetarlError
@@ -41,7 +40,7 @@ def check_agent_command(name: str, arguments: Sequence[str]) -> None:
     """Check that an agent keeps its promises: metarl check --agent AGENT or my_file.py:MyConfig."""
     default = CheckAgentArguments(agent=construct(registry.agent(name), {}))
     about, prog = cleandoc(CheckAgentArguments.__doc__ or ""), f"metarl check --agent {name}"
-    wanted = tyro.cli(CheckAgentArguments, default=default, args=arguments, prog=prog, description=about)
+    wanted = parse_settings(default, arguments, prog, about)
     # short episodes by default: a check must not take minutes
     if wanted.suite == SUITE:
         chosen = construct(registry.suite(SUITE), {"horizon": HORIZON, "terminate_at_goal": True})

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import tyro
 from annotated_types import Ge, Le
 
+from metarl.cli.commands.options import parse_settings
 from metarl.config import MeasurementConfig, SuiteConfig
 from metarl.errors import MetarlError
 from metarl.evaluation.episode_curve import check_counts
@@ -71,7 +72,7 @@ def parse(arguments: Sequence[str]) -> tuple[EvaluateArguments, SuiteConfig | No
     options, settings = tyro.cli(EvaluateArguments, args=arguments, prog=prog, return_unknown_args=True)
     suite = registry.suite_named(options.suite)
     # prog is where the help has these settings
-    suite = tyro.cli(type(suite), default=suite, args=settings, prog=f"metarl check {options.suite}")
+    suite = parse_settings(suite, settings, f"metarl check {options.suite}")
     if options.task and any(item.name == "task" for item in fields(suite)):
         family, *others = {name.partition("/")[0] for name in options.task}
         if others:

@@ -131,7 +131,10 @@ def _write_means(axes: Axes, steps: Sequence[int], intervals: Sequence[Interval]
     largest = max(map(abs, means))
     # three significant digits of the largest mean
     digits = max(0, 2 - math.floor(math.log10(largest))) if largest > 0 else 0
+    labelled = apart(steps)
     for step, mean in zip(steps, means, strict=True):
+        if step not in labelled:
+            continue
         near_axis = quantity == "success" and mean < 0.08
         text = f"{mean:.0%}".replace("%", " %") if quantity == "success" else f"{mean:,.{digits}f}"
         axes.annotate(
@@ -143,9 +146,21 @@ def _write_means(axes: Axes, steps: Sequence[int], intervals: Sequence[Interval]
             fontsize=8,
             color=TEXT,
         )
-    axes.set_xticks(list(steps))
-    axes.set_xlim(min(steps) - 0.35, max(steps) + 0.6)
+    axes.set_xticks(labelled)
+    axes.set_xticks(list(steps), minor=True)
+    span = max(steps) - min(steps)
+    axes.set_xlim(min(steps) - max(0.35, 0.04 * span), max(steps) + max(0.6, 0.12 * span))
     axes.margins(y=0.12)
+
+
+def apart(steps: Sequence[int], share: float = 0.12) -> list[int]:
+    """Return ascending steps that are ``share`` of the axis apart, the first and the last among them."""
+    room = share * (steps[-1] - steps[0])
+    chosen = list(steps[:1])
+    for step in steps[1:-1]:
+        if min(step - chosen[-1], steps[-1] - step) >= room:
+            chosen.append(step)
+    return chosen + list(steps[1:][-1:])
 
 
 def _draw_legend(figure: Figure, stages: Sequence[int], held_out: bool, trial: str) -> None:
