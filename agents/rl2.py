@@ -124,6 +124,8 @@ class RL2Config(AgentConfig, TrialPPOConfig):
     """Entries of the observation, from 0, that the agent does not read."""
     chunk_steps: Annotated[int, Ge(0)] = 0
     """Steps through which gradients flow back; 0 for whole trials."""
+    reward_power: Annotated[float, Gt(0), Le(10)] = 1.0
+    """Power of the reward that learning counts; above 1 the best steps outweigh many fair ones."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -364,7 +366,7 @@ class RL2:
             advantages = self._linear_advantages(trials)
         else:
             advantages = trial_advantages(
-                trials.rewards / self.scales.returns.deviation,
+                self._counted(trials.rewards) / self.scales.returns.deviation,
                 values,
                 live,
                 discount=self.config.discount,
@@ -375,6 +377,11 @@ class RL2:
         parts = (trials.actions, trials.log_probs, scaled, values, advantages + values, live)
         return Experience(*(time_first(part) for part in parts))
 
+    def _counted(self, rewards: torch.Tensor) -> torch.Tensor:
+        """Return rewards as learning counts them, with their signs."""
+        power = self.config.reward_power
+        return rewards if power == 1 else rewards.sign() * rewards.abs() ** power
+
     def _linear_advantages(self, trials: Trials) -> torch.Tensor:
         """Return advantages ``[M, K, S]`` over each task's linear baseline."""
         num_tasks, never = len(trials.live), torch.zeros_like(trials.live)
@@ -383,7 +390,7 @@ class RL2:
             observations=observations,
             actions=trials.actions,
             log_probs=trials.log_probs,
-            rewards=trials.rewards,
+            rewards=self._counted(trials.rewards),
             mask=trials.live,
             terminated=never,  # credit passes from one episode to those before
             truncated=never,
@@ -408,7 +415,7 @@ class RL2:
         self.updates += 1
         if self.updates > self.config.scale_iterations:
             return
-        so_far = returns_so_far(trials.rewards, trials.live, self.config.discount)
+        so_far = returns_so_far(self._counted(trials.rewards), trials.live, self.config.discount)
         live = trials.live
         seen = (trials.inputs.observations[live], trials.rewards[live], so_far[live])
         self.scales = Scales(*(with_batch(*pair) for pair in zip(self.scales, seen, strict=True)))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from metarl.agents.rl2 import RL2, RL2Config
+from metarl.agents.rl2 import RL2, Baseline, RL2Config
 from metarl.config import AgentConfig, SamplingConfig
 from metarl.envs.toy.cart_pole import CartPoleConfig
 from metarl.errors import MetarlError, Stopped
@@ -192,6 +192,21 @@ def test_linear_baseline_leaves_nothing_that_its_features_explain() -> None:
     returns = discounted_returns(trials.rewards.double(), trials.live, agent.config.discount)
     explained = (returns - advantages)[trials.live]
     assert float((returns[trials.live] - explained).square().mean()) < float(returns[trials.live].var())
+
+
+@pytest.mark.parametrize("baseline", ["network", "linear"])
+def test_power_of_the_reward_counts_in_learning_and_is_not_read(baseline: Baseline) -> None:
+    plain, squared = (agent_of(replace(TINY, baseline=baseline, reward_power=power)) for power in (1.0, 2.0))
+    trials = join_trials(agent_contract.meta_batch(plain))
+    counted = replace(trials, rewards=trials.rewards * trials.rewards.abs())
+    same = (plain._experience(counted), squared._experience(trials))
+    torch.testing.assert_close(*same)
+    assert not torch.equal(plain._experience(trials).advantages, same[1].advantages)
+    assert torch.equal(plain.sequences(trials).features, squared.sequences(trials).features)
+    for agent in (plain, squared):
+        agent._rescale(trials)
+    assert plain.scales.rewards.deviation == squared.scales.rewards.deviation
+    assert plain.scales.returns.deviation != squared.scales.returns.deviation
 
 
 def test_step_size_falls_by_its_schedule() -> None:
