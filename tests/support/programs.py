@@ -63,7 +63,11 @@ _context.set_forkserver_preload(
     [
         "pytest",
         "metarl.cli.main",
+        "metarl.cli.commands.train",
         "metarl.cli.commands.training",
+        "metarl.presets.toy",
+        "tyro._backends._tyro_backend",
+        "typeguard",
         "metarl.presets.manipulation",
         "metarl.envs.metaworld.suite",
     ]
