@@ -78,7 +78,7 @@ $(STAMP): pyproject.toml constraints.txt
 	    echo "Making .venv with $$($$python --version)"; $$python -m venv --clear .venv; }
 	@echo "Installing metarl and what it needs into .venv (some minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
-	@$(BIN)/python -m compileall -qq -j 0 "$$($(BIN)/python $(PACKAGES))" || true # pip would on one core
+	@$(BIN)/python -m compileall -qq -j 0 -x 'site-packages/.*/tests/' "$$($(BIN)/python $(PACKAGES))" || true # pip would on one core
 	@touch $@
 
 # All of .venv but MuJoCo: Meta-World pins another, so nothing here may resolve dependencies.
