@@ -5,6 +5,7 @@ STAMP := .venv/.metarl-stamp
 WARP_BIN := .venv-warp/bin
 WARP_STAMP := .venv-warp/.metarl-stamp
 PYTHON ?= python3
+PACKAGES := -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
 PYTEST_ARGS ?= -n 2 --dist loadfile
 BENCHMARKS := speed.sampling speed.meta_iteration speed.outer_update speed.memory parity.metaworld speed.locomotion speed.families
 
@@ -31,10 +32,10 @@ test-browser: $(STAMP) ## look at a report in headless Chromium (apt install chr
 	@$(BIN)/pytest -m browser -rs $(ARGS)
 
 test-warp: $(WARP_STAMP) ## run the tests of the GPU's physics, on the CPU where there is no GPU
-	@$(WARP_BIN)/pytest -m "warp and not slow" tests/envs/warp $(ARGS)
+	@$(WARP_BIN)/python -m pytest -m "warp and not slow" tests/envs/warp $(ARGS)
 
 test-warp-slow: $(WARP_STAMP) ## let Meta-World's scripted policies act under both physics
-	@$(WARP_BIN)/pytest -m "warp and slow" tests/envs/warp $(ARGS)
+	@$(WARP_BIN)/python -m pytest -m "warp and slow" tests/envs/warp $(ARGS)
 
 lint: $(STAMP) ## check style and format
 	@$(BIN)/ruff check
@@ -76,16 +77,18 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -c '' 2>/dev/null || { \
 	    echo "Making .venv with $$($$python --version)"; $$python -m venv --clear .venv; }
 	@echo "Installing metarl and what it needs into .venv (some minutes the first time)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m compileall -qq -j 0 -x 'site-packages/.*/tests/' "$$($(BIN)/python $(PACKAGES))" || true # pip would on one core
 	@touch $@
 
-# Meta-World pins another MuJoCo, so nothing here may resolve dependencies: the list names every package.
+# All of .venv but MuJoCo: Meta-World pins another, so nothing here may resolve dependencies.
 $(WARP_STAMP): pyproject.toml requirements-warp.txt | $(STAMP)
-	@$(WARP_BIN)/python -c '' 2>/dev/null || $(BIN)/python -m venv --clear .venv-warp
-	@echo "Installing the GPU's physics into .venv-warp (some minutes the first time)"
+	@$(BIN)/python -m venv --clear --without-pip .venv-warp
+	@echo "import site; site.addsitedir('$$($(BIN)/python $(PACKAGES))')" >"$$($(WARP_BIN)/python $(PACKAGES))/venv.pth"
+	@echo "Installing the GPU's physics into .venv-warp"
 	@$(WARP_BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-warp.txt || { \
 	    echo "The GPU's physics could not be installed into .venv-warp: pip's words above say which package of" \
 	        "requirements-warp.txt it did not get; without a network give it a folder of wheels, PIP_FIND_LINKS." >&2; \
 	    exit 1; }
-	@$(WARP_BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@$(WARP_BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

@@ -132,17 +132,16 @@ def gauss_newton_product(
     # J'u is linear in u, so differentiating it with respect to u gives J v (a forward product)
     cotangents = [torch.zeros_like(output, requires_grad=True) for output in outputs]
     pulled_back = torch.autograd.grad(
-        outputs, leaves, cotangents, create_graph=True, allow_unused=True, materialize_grads=True
+        _dot(outputs, cotangents), leaves, create_graph=True, allow_unused=True, materialize_grads=True
     )
     flat = torch.cat([value.reshape(-1) for value in pulled_back])
 
     def product(vector: torch.Tensor) -> torch.Tensor:
         # J v, then F J v, then J' F J v
-        change = list(torch.autograd.grad(flat, cotangents, vector, retain_graph=True))
+        change = list(torch.autograd.grad(torch.dot(flat, vector), cotangents, retain_graph=True))
         pulled = torch.autograd.grad(
-            outputs,
+            _dot(outputs, metric(change)),
             leaves,
-            list(metric(change)),
             retain_graph=True,
             allow_unused=True,
             materialize_grads=True,
@@ -150,3 +149,9 @@ def gauss_newton_product(
         return torch.cat([value.reshape(-1) for value in pulled])
 
     return product
+
+
+def _dot(outputs: Sequence[torch.Tensor], cotangents: Sequence[torch.Tensor]) -> torch.Tensor:
+    # its gradient is J'u; to check the sizes of grad_outputs= PyTorch would import SymPy, for half a second
+    products = [(output * u).sum() for output, u in zip(outputs, cotangents, strict=True)]
+    return torch.stack(products).sum()

@@ -106,7 +106,7 @@ def test_every_agent_says_where_it_was_published() -> None:
         assert registry.agent(name).source
 
 
-TASKS, EPISODES, ITERATIONS = 6, 20, 40
+TASKS, EPISODES, ITERATIONS = 6, 20, 30
 PROBE_SETTINGS = {
     "hidden_sizes": (16,),
     "initial_std": 0.5,

@@ -285,7 +285,7 @@ def test_threads_of_torch_change_no_bit() -> None:
     assert agent_contract.same_state(*states)
 
 
-@pytest.mark.parametrize("capacity", [100, 1_000_000])
+@pytest.mark.parametrize("capacity", [50, 1_000_000])
 def test_resumed_run_is_the_same_bit_for_bit(capacity: int, tmp_path: Path) -> None:
     config = replace(TINY, replay_capacity=capacity, initial_iterations=1)
     assert_resumes_bit_for_bit(config, tmp_path)

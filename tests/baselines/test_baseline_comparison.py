@@ -36,7 +36,7 @@ from support.programs import POINT
 
 SUITE = PointTasks(horizon=10)
 TASK = SUITE.tasks("test")[0]
-TINY = ("--tasks", "2", "--budgets", "2", "1", "--training-steps", "100")
+TINY = ("--tasks", "2", "--budgets", "2", "1", "--training-steps", "100", "--updates-per-step", "0.5")
 BUDGET = 2 * 2 * 20
 """Of the tiny run: adaptation steps x episodes x horizon."""
 
@@ -240,11 +240,11 @@ class Killed(BaseException):
 
 @pytest.fixture
 def killing(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Kill a comparison before its 4th and its 14th result; the list fills with what was computed."""
+    """Kill a comparison before its 4th and its 8th result; the list fills with what was computed."""
     real, computed = Comparison._measure, []
 
     def measure(comparison: Comparison, runner: BaselineRunner, baseline: Baseline, task: Task) -> Measured:
-        if len(computed) in (3, 14):
+        if len(computed) in (3, 8):
             computed.append("killed")
             raise Killed
         computed.append(f"{baseline.stem} {task.id}")
@@ -259,13 +259,13 @@ def test_a_comparison_that_is_killed_over_and_over_gives_the_same_numbers(
 ) -> None:
     for _ in range(20):
         try:
-            assert main(["baseline", str(run), *TINY]) == 0
+            assert main(["baseline", str(run), *TINY, "--algorithms", "sac"]) == 0
             break
         except Killed:
             continue
     done = Counter(entry for entry in killing if entry != "killed")
     assert set(done.values()) == {1}
-    assert table(run / "baselines") == table(compared)
+    assert table(run / "baselines") == [row for row in table(compared) if not row["agent"].startswith("PPO")]
 
 
 def test_what_is_asked_for_later_is_added_to_what_is_there(
@@ -340,7 +340,7 @@ def test_the_estimate_counts_what_is_pending(run: Path) -> None:
 def test_rows_are_means_over_tasks_and_are_drawn(compared: Path, tmp_path: Path) -> None:
     experiment = runs.open_trained(compared.parent, pytest.fail)
     tasks = [Task.from_json(task) for task in json.loads((compared / "meta.json").read_text())["tasks"]]
-    config = ComparisonConfig(budgets=(1, 2), training_steps=100)
+    config = ComparisonConfig(budgets=(1, 2), training_steps=100, updates_per_step=0.5)
     found = rows(Comparison(experiment, tasks, config, compared))
     save(draw(found, "title", "caption"), tmp_path / "drawn.png")
     first = found[0]

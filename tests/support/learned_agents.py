@@ -10,6 +10,7 @@ import torch
 
 from metarl.agents.gradient_based import AdaptedPolicy, GradientBasedAgent, GradientBasedConfig
 from metarl.config import AgentConfig
+from metarl.envs.toy.point import PointConfig
 from metarl.training import runs
 from metarl.types import Json, Rollout
 from support.agent_contract import same_state
@@ -18,9 +19,10 @@ from support.programs import point_config
 
 def assert_resumes_bit_for_bit(config: AgentConfig, folder: Path) -> None:
     """Train for three iterations at once, and for two and one more: metrics and state are the same."""
-    experiments = []
+    experiments, suite = [], PointConfig(horizon=10)
     for name, iterations in (("whole", 3), ("broken", 2)):
-        experiments.append(runs.start(point_config(agent=config, name=name, iterations=iterations), folder))
+        run = point_config(agent=config, suite=suite, name=name, iterations=iterations)
+        experiments.append(runs.start(run, folder))
         experiments[-1].run()
     experiments[-1] = runs.resume(folder / "broken", lambda _: None, iterations=3)
     experiments[-1].run()

@@ -1,7 +1,7 @@
 """Runs of the command line in processes that may be killed, and how two runs are compared.
 
 A process is forked from a server that has imported everything, so that starting one costs little; and its
-figures stay blank, which would take half its time.
+figures are empty, which would take half its time.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from metarl.agents.maml_trpo import MAMLTRPOConfig
 from metarl.cli.main import main
 from metarl.config import EvaluationConfig, ExperimentConfig, SamplingConfig, construct
 from metarl.envs.toy.point import PointConfig
+from metarl.reporting import evaluation_files
 from metarl.storage.checkpoints import load
 from support import replay_agent
 from support.figures import save_blank
@@ -63,7 +64,11 @@ _context.set_forkserver_preload(
     [
         "pytest",
         "metarl.cli.main",
+        "metarl.cli.commands.train",
         "metarl.cli.commands.training",
+        "metarl.presets.toy",
+        "tyro._backends._tyro_backend",
+        "typeguard",
         "metarl.presets.manipulation",
         "metarl.envs.metaworld.suite",
     ]
@@ -225,7 +230,10 @@ def _program(
         file = os.open(name + ending, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         os.dup2(file, descriptor)
         os.close(file)
-    pytest.MonkeyPatch().setattr(Figure, "savefig", save_blank)
+    patch = pytest.MonkeyPatch()
+    patch.setattr(Figure, "savefig", save_blank)
+    for figure in ("draw_learning_curve", "draw_adaptation_curve"):
+        patch.setattr(evaluation_files, figure, lambda *_, **__: Figure())
     replay_agent.offer()
     if prepared is not None:
         prepared.set()
