@@ -72,6 +72,7 @@ def changes(algorithm, task, target, per_round):
     return watch.changes
 
 
+torch.set_num_threads(1)
 for per_round in (1, 10, 100):
     sac = changes(SAC, "Pendulum-v1", "critic_target", per_round)
     tqc = changes(TQC, "Pendulum-v1", "critic_target", per_round)
