@@ -34,7 +34,7 @@ class TargetWatch(BaseCallback):
 
     def __init__(self, name):
         super().__init__()
-        self.name, self.changes, self.uses, self.last = name, 0, 0, None
+        self.name, self.changes, self.last = name, 0, None
 
     def look(self):
         weights = torch.nn.utils.parameters_to_vector(getattr(self.model, self.name).parameters()).detach()
