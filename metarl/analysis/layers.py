@@ -46,8 +46,8 @@ def explainable(actor: Actor) -> Explainable:
     if isinstance(actor, Explainable):
         return actor
     raise MetarlError(
-        "Expected an agent that changes the parameters of its policy to adapt, as maml-trpo does, got one "
-        f"that acts with {type(actor).__name__}, so no layer adapts."
+        "Expected an agent that adapts by changing its policy's parameters, as maml-trpo does, and shows them, "
+        f"got one that acts with {type(actor).__name__}."
     )
 
 

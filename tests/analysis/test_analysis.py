@@ -302,7 +302,7 @@ def test_agent_that_does_not_move_has_nothing_to_explain() -> None:
 
 
 def test_agent_that_does_not_show_what_adapts_is_refused() -> None:
-    with pytest.raises(MetarlError, match="acts with StrideActor, which does not"):
+    with pytest.raises(MetarlError, match=r"and shows them, got one that acts with StrideActor\.$"):
         pulled(tiny.StrideAgent(), tiny.ClimbEnv(2, 2))
 
 

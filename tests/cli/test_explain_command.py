@@ -144,6 +144,6 @@ def test_agent_that_does_not_show_what_adapts_is_one_sentence(
     code, _, err = said(trained)
     assert code == 2
     assert err == (
-        "metarl: Only an agent that adapts by changing the parameters of a policy, and shows them, can be "
-        f"explained, but this one acts with {actor.__name__}, which does not.\n"
+        "metarl: Expected an agent that adapts by changing its policy's parameters, as maml-trpo does, and "
+        f"shows them, got one that acts with {actor.__name__}.\n"
     )

@@ -239,7 +239,7 @@ def test_exception_inside_build_is_told_with_its_line(metarl: Command, name: str
 
 def test_exception_inside_a_check_of_settings_is_told_with_its_line(place: Path) -> None:
     config = file_agent("mine.py:BoldConfig")
-    with pytest.raises(MetarlError, match=r"cannot be checked: KeyError: 'unlucky' \(mine\.py, line 25\)\.$"):
+    with pytest.raises(MetarlError, match=r"cannot be checked: KeyError: 'unlucky' \(mine\.py, line 28\)\.$"):
         construct(config, {"boldness": 13.0})
     with pytest.raises(MetarlError, match="Expected inner_lr in"):
         construct(config, {"inner_lr": -1.0})
