@@ -46,8 +46,8 @@ def explainable(actor: Actor) -> Explainable:
     if isinstance(actor, Explainable):
         return actor
     raise MetarlError(
-        "Expected an agent that adapts by changing its policy's parameters, as maml-trpo does, and shows them, "
-        f"got one that acts with {type(actor).__name__}."
+        "Expected an agent that adapts by changing its policy's parameters, as maml-trpo does, and shows "
+        f"them, got one that acts with {type(actor).__name__}."
     )
 
 
