@@ -44,12 +44,15 @@ def combine(paths: Sequence[Path], output: Path, title: str) -> list[Path]:
         The files.
 
     Raises:
-        MetarlError: if a path is neither a finished run nor an evaluation, the runs differ in more than their
-            seed and name, or ``output`` cannot be written.
+        MetarlError: if a path is neither a finished run nor an evaluation, two have the same seed, the runs
+            differ in more than their seed and name, or ``output`` cannot be written.
     """
+    if not paths:
+        raise MetarlError("Expected runs, or files of metarl evaluate, got none.")
     check_writable(output, folder=True)
     read = [_finished(path) for path in paths]
     configs, measured = [config for config, _ in read], [each for _, each in read]
+    _check_seeds(paths, [config.seed for config in configs])
     evaluations = [each.evaluation for each in measured]
     # refuse runs that differ in more than their seed
     content = shared_settings(configs[0])
@@ -84,6 +87,17 @@ def combine(paths: Sequence[Path], output: Path, title: str) -> list[Path]:
     if not from_runs:
         return files
     return [*files, *_write_curve(output, paths, title, trial), *write_origins(output, {"": measured})]
+
+
+def _check_seeds(paths: Sequence[Path], seeds: Sequence[int]) -> None:
+    # the same seed twice would make intervals too narrow
+    first: dict[int, Path] = {}
+    for path, seed in zip(paths, seeds, strict=True):
+        if seed in first:
+            raise MetarlError(
+                f"Expected runs of different seeds, got seed {seed} in {first[seed]} and {path}."
+            )
+        first[seed] = path
 
 
 def _finished(path: Path) -> tuple[ExperimentConfig, Measured]:

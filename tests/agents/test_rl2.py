@@ -209,6 +209,14 @@ def test_power_of_the_reward_counts_in_learning_and_is_not_read(baseline: Baseli
     assert plain.scales.returns.deviation != squared.scales.returns.deviation
 
 
+def test_power_that_leaves_float32_is_refused_by_its_name() -> None:
+    agent = agent_of(replace(TINY, reward_power=10.0))
+    assert float(agent._counted(torch.tensor([-10.0]))) == pytest.approx(-1e10)
+    said = r"power 10 is at most 1e\+15, got a reward of size 10000; .* lower --agent\.reward-power\.$"
+    with pytest.raises(MetarlError, match=said):
+        agent._counted(torch.tensor([1.0, -1e4]))
+
+
 def test_step_size_falls_by_its_schedule() -> None:
     agent = agent_of(replace(TINY, learning_rate=0.01, lr_schedule="linear", lr_iterations=4))
     found = [

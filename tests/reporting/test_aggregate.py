@@ -104,3 +104,13 @@ def test_runs_that_differ_in_more_than_their_seed_are_refused(tmp_path: Path) ->
     folders = [run(tmp_path, 1), run(tmp_path, 2, meta_batch_size=10)]
     with pytest.raises(MetarlError, match=r"it-seed2 and .*it-seed1 differ in more than their seed"):
         combine(folders, tmp_path / "out", "two experiments")
+
+
+def test_a_seed_named_twice_is_refused(tmp_path: Path) -> None:
+    first, second = run(tmp_path, 1), run(tmp_path, 2)
+    said = r"different seeds, got seed 1 in .*it-seed1 and .*it-seed1\.$"
+    with pytest.raises(MetarlError, match=said):
+        combine([first, second, first], tmp_path / "out", "one run twice")
+    with pytest.raises(MetarlError, match=r"Expected runs, or files of metarl evaluate, got none"):
+        combine([], tmp_path / "out", "nothing")
+    assert not (tmp_path / "out").exists()
