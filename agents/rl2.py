@@ -36,12 +36,7 @@ from metarl.learning.gradient_descent import (
 )
 from metarl.learning.ppo import Experience, TrialPPOConfig, ppo_loss, ppo_steps, scaled_advantages
 from metarl.learning.recurrent_actor import POLICY, VALUE, RecurrentActor
-from metarl.learning.recurrent_inputs import (
-    INPUT_LIMIT,
-    ChangeScales,
-    Features,
-    changes_in_trials,
-)
+from metarl.learning.recurrent_inputs import INPUT_LIMIT, ChangeScales, Features, changes_in_trials
 from metarl.learning.running_scale import (
     LEAST_DEVIATION,
     Moments,

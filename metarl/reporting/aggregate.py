@@ -52,7 +52,8 @@ def combine(paths: Sequence[Path], output: Path, title: str) -> list[Path]:
     check_writable(output, folder=True)
     read = [_finished(path) for path in paths]
     configs, measured = [config for config, _ in read], [each for _, each in read]
-    _check_seeds(paths, [config.seed for config in configs])
+    seeds = [config.seed for config in configs]
+    _check_seeds(paths, seeds)
     evaluations = [each.evaluation for each in measured]
     # refuse runs that differ in more than their seed
     content = shared_settings(configs[0])
@@ -70,9 +71,9 @@ def combine(paths: Sequence[Path], output: Path, title: str) -> list[Path]:
     from_runs = all(path.is_dir() for path in paths)
     files = [output / ("config.json" if from_runs else "settings.json")]
     # one config for all, with the list of seeds
-    content["seeds"] = [config.seed for config in configs]
+    content["seeds"] = [*seeds]
     write_json(files[0], content, indent=2)
-    files += write_seeds(output, [config.seed for config in configs], evaluations)
+    files += write_seeds(output, seeds, evaluations)
     trial = evaluations[0].trial
     # the figures of a single run, with intervals over seeds
     files.append(output / "adaptation.png")
