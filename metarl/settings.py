@@ -59,6 +59,11 @@ def setting_names(config: object) -> list[str]:
     return [item.name for item in dataclasses.fields(cast("DataclassInstance", config)) if item.init]
 
 
+def settings_of(config: object) -> dict[str, object]:
+    """Return a config's settings by name."""
+    return {name: getattr(config, name) for name in setting_names(config)}
+
+
 def check_number(name: str, value: object, hint: object) -> None:
     """Check an argument's type and bounds, or raise MetarlError."""
     if not fits(value, hint):

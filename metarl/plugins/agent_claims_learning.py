@@ -21,7 +21,7 @@ from metarl.plugins.agent_probe import (
     same_state,
     watched_generators,
 )
-from metarl.settings import setting_names
+from metarl.settings import settings_of
 from metarl.types import Params
 
 
@@ -150,9 +150,8 @@ def state_of_another_precision_is_refused(probe: AgentProbe) -> None:
 def settings_are_the_same_when_read_from_json(probe: AgentProbe) -> None:
     """The settings can be written as JSON and read again, so that a run can be opened again."""
     config = probe.config
-    plain = {name: getattr(config, name) for name in setting_names(config)}
     try:
-        again = construct(type(config), json.loads(json.dumps(plain)))
+        again = construct(type(config), json.loads(json.dumps(settings_of(config))))
     except (TypeError, ValueError) as error:
         raise BrokenPromise(f"they cannot: {str(error).rstrip('.')}") from error
     expect(again == config, "they are others when they are read")

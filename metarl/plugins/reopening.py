@@ -23,7 +23,7 @@ from metarl.config import (
 from metarl.errors import MetarlError
 from metarl.plugins import entry_points, registry
 from metarl.plugins.agent_files import is_in_file
-from metarl.settings import setting_names
+from metarl.settings import settings_of
 
 
 def check_reopens(config: ExperimentConfig) -> None:
@@ -100,7 +100,7 @@ def _place(own: type) -> str:
 
 
 def _check_json(part: object) -> None:
-    for name, value in _settings(part).items():
+    for name, value in settings_of(part).items():
         plain = value
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             plain = dataclasses.asdict(value)
@@ -111,8 +111,8 @@ def _check_json(part: object) -> None:
 
 
 def _check_same(part: object, reopened: object) -> None:
-    others = _settings(reopened)
-    for name, value in _settings(part).items():
+    others = settings_of(reopened)
+    for name, value in settings_of(part).items():
         if not _same(value, others[name]):
             raise _lost(part, name, value)
 
@@ -127,10 +127,6 @@ def _lost(part: object, name: str, value: object) -> MetarlError:
 
 def _described(value: object) -> str:
     return f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
-
-
-def _settings(config: object) -> dict[str, object]:
-    return {name: getattr(config, name) for name in setting_names(config)}
 
 
 def _same(value: object, other: object) -> bool:
