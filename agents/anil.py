@@ -62,6 +62,6 @@ class BOIL(MAMLTRPO, built_from=BOILConfig):
 
 
 def head(names: Collection[str]) -> list[str]:
-    """Return names of a perceptron's last layer and deviation."""
+    """Name a perceptron's last layer and deviation."""
     last = max(int(name.removeprefix("layer_").partition(".")[0]) for name in names if name != "log_std")
     return [name for name in names if name.startswith(f"layer_{last}.") or name == "log_std"]

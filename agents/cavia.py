@@ -41,7 +41,7 @@ class CAVIAConfig(MAMLTRPOConfig):
 
 
 class CAVIA(MAMLTRPO, built_from=CAVIAConfig):
-    """Meta-parameters theta, and the context they read, which adapts."""
+    """Meta-parameters theta, and the context, which adapts."""
 
     policy: ContextPolicy
 
@@ -51,5 +51,5 @@ class CAVIA(MAMLTRPO, built_from=CAVIAConfig):
         return (CONTEXT,)
 
     def per_task(self, theta: Params, num_tasks: int) -> Params:
-        """Return theta and a blank context for each task."""
+        """Return theta and blank contexts for tasks."""
         return join(super().per_task(theta, num_tasks), self.policy.blank_context(theta, num_tasks))

@@ -41,7 +41,7 @@ from metarl.types import Params, Rollout
 
 @dataclass(frozen=True, kw_only=True)
 class EMAMLConfig(MAMLVPGConfig):
-    """MAML that also credits exploration before the inner step."""
+    """MAML that credits exploration before adapting."""
 
     kind: ClassVar[str] = "e-maml"
     source: ClassVar[str] = "Stadie et al. 2018, arXiv 1803.01118"
@@ -56,7 +56,7 @@ class EMAML(MAMLVPG, built_from=EMAMLConfig):
     config: EMAMLConfig
 
     def objectives(self, rollouts: Sequence[Rollout]) -> Shared[Objective]:
-        """Return each chunk's MAML loss and credited log densities."""
+        """Return a chunk's loss and credited log densities."""
         # all tasks' returns enter each task's credit, so it is computed before tasks are shared out
         credit = exploration_credit(rollouts[-1], self.config.advantage_norm)
         return self.shared_chunks(rollouts).each(

@@ -1,4 +1,4 @@
-"""Settings, inner loop, actor and state of gradient-based agents.
+"""Settings, inner loop and state of gradient-based agents.
 
 An algorithm adds its outer step, ``outer_step``, and changes of this what makes it itself:
 
@@ -64,7 +64,7 @@ class MetaPolicy(Policy, Protocol):
         ...
 
     def scaled(self, scale: ObservationScale) -> Self:
-        """Return the policy that reads observations on a scale."""
+        """Return the policy for scaled observations."""
         ...
 
     @property
@@ -141,7 +141,7 @@ class LayeredPolicy(Policy, Protocol):
 
 @dataclass(frozen=True)
 class AdaptedPolicy:
-    """A policy with parameters for each of M tasks."""
+    """A policy with M tasks' parameters."""
 
     policy: Policy
     params: Params  # stacked
@@ -327,7 +327,7 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
         return self.actor_of(self.per_task(self.params, num_tasks))
 
     def adapt(self, actor: Actor, rollout: Rollout, rng: np.random.Generator | None = None) -> AdaptedPolicy:
-        """Take one inner step on each task, without randomness."""
+        """Take one inner step on each task."""
         assert isinstance(actor, AdaptedPolicy)
         stacked = actor.params | actor.inner_state
 
@@ -372,7 +372,7 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
         return join(join(self.params, self.outer_state), scales)
 
     def actor_of(self, stacked: Params) -> AdaptedPolicy:
-        """Return each task's policy, the inner rule's memory apart."""
+        """Return tasks' policies and the rule's memory."""
         read = {*self.policy.shapes, *self.adaptable}
         params = {name: value for name, value in stacked.items() if name in read}
         inner_state = {name: value for name, value in stacked.items() if name not in read}

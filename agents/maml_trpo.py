@@ -124,7 +124,7 @@ class MAMLTRPO(GradientBasedAgent[MAMLTRPOConfig], built_from=MAMLTRPOConfig):
     def curvature(
         self, theta: Params, adapted: Params, inner: Sequence[Batch], outer: Batch, share: float = 1.0
     ) -> Curvature:
-        """Return the Fisher-vector product at theta, on a subsample.
+        """Return Fisher-vector products at theta, on a subsample.
 
         It goes through the adaptation. The adapted parameters have their true values; only the Jacobian of
         adapting is subsampled.

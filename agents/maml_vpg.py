@@ -46,7 +46,7 @@ class MAMLVPG(GradientBasedAgent[MAMLVPGConfig], built_from=MAMLVPGConfig):
     """The agent: meta-parameters theta, and how they learn."""
 
     def meta_loss(self, theta: Params, chunk: Chunk) -> LossAndMetrics:
-        """Return a chunk's share of the loss after adaptation."""
+        """Return a chunk's share of the adapted loss."""
         *inner, outer = chunk.batches
         # theta_i' = theta - alpha grad L_i(theta), on the episodes before each inner step (lines 5 to 7)
         adapted = self.adapted(theta, chunk.num_tasks, inner)

@@ -116,7 +116,7 @@ class PEARLConfig(SACConfig, AgentConfig):
 
 @dataclass(frozen=True)
 class Networks:
-    """The three networks; policy and critic read ``[observation, z]``."""
+    """Three networks; policy and critic read ``[observation, z]``."""
 
     policy: SquashedPolicy
     critic: TwinCritic
@@ -214,7 +214,7 @@ class PEARL:
 
     @torch.no_grad()
     def adapt(self, actor: Actor, rollout: Rollout, rng: np.random.Generator) -> PosteriorActor:
-        """Add a rollout to each context, and redraw z."""
+        """Add rollouts to contexts, and redraw z."""
         assert isinstance(actor, PosteriorActor), "PEARL adapts its own actors"
         encoder = unflatten(self.learned.critic, self.sac.critic_like)
         seen = self.networks.encoder(encoder, self._context_of(rollout), rollout.mask.flatten(1))

@@ -172,7 +172,7 @@ class ProMP(GradientBasedAgent[ProMPConfig], built_from=ProMPConfig):
 
 
 class AnchoredChunk(NamedTuple):
-    """A chunk with the policies that collected its episodes."""
+    """A chunk with its collecting policies."""
 
     old: Sequence[Distribution]  # before adapting, after one step, …; constants
     batches: Sequence[Batch]  # likewise; their log densities are those of old
@@ -181,7 +181,7 @@ class AnchoredChunk(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """Terms of ProMP's objective, means over tasks and transitions."""
+    """ProMP's terms, means over tasks and transitions."""
 
     clipped: torch.Tensor  # the clipped loss of the adapted policies
     inner_kl: torch.Tensor  # KL divergence from the policy before each inner step, [adaptation_steps]

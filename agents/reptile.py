@@ -34,7 +34,7 @@ from metarl.types import Params, Rollout
 
 @dataclass(frozen=True, kw_only=True)
 class ReptileConfig(DescentConfig, GradientBasedConfig):
-    """Reptile: moves towards the adapted parameters, without a meta-objective."""
+    """Reptile: moves towards adapted parameters without a meta-objective."""
 
     kind: ClassVar[str] = "reptile"
     source: ClassVar[str] = "Nichol et al. 2018, arXiv 1803.02999"
@@ -55,7 +55,7 @@ class Reptile(GradientBasedAgent[ReptileConfig], built_from=ReptileConfig):
     """Meta-parameters theta, which follow the adapted ones."""
 
     def outer_step(self, rollouts: Sequence[Rollout], should_stop: Callable[[], bool]) -> dict[str, float]:
-        """Step on every rollout, and move towards the results."""
+        """Step on every rollout; move towards the results."""
 
         def adapt_chunk(chunk: Chunk) -> tuple[Params, dict[str, float]]:
             moved = self.adapted_constants(self.params, chunk.num_tasks, chunk.batches)

@@ -70,7 +70,7 @@ Deviation: TypeAlias = Annotated[float, Gt(0), Le(1e4)]
 
 @dataclass(frozen=True, kw_only=True)
 class RL2Config(AgentConfig, TrialPPOConfig):
-    """RL²: a memory over whole trials, which PPO trains.
+    """RL²: a memory over trials, trained by PPO.
 
     ``sampling.episodes`` is the number of trials of each task.
     """
@@ -230,7 +230,7 @@ class RL2:
         return RecurrentActor(self.policy, self.params, self.features, num_tasks)
 
     def adapt(self, actor: Actor, rollout: Rollout, rng: np.random.Generator) -> Actor:
-        """Return the same policy: only its memory has learned."""
+        """Return the same policy, as memory learns."""
         return actor
 
     def update(
@@ -328,7 +328,7 @@ class RL2:
         return chosen.tensor_split(min(most, parts + parts % 2) if parts > 1 else 1)
 
     def sequences(self, trials: Trials) -> Sequences:
-        """Return trials or chunks, each with its initial memory."""
+        """Return trials or chunks with initial memories."""
         changes = changes_in_trials(trials.inputs) if self.config.changes else None
         features, live = time_first(self.features(trials.inputs, changes)), time_first(trials.live)
         start, acted = trials.initial_memory[MEMORY].flatten(0, 1), time_first(trials.extras[POLICY])
@@ -375,7 +375,7 @@ class RL2:
         return Experience(*(time_first(part) for part in parts))
 
     def _counted(self, rewards: torch.Tensor) -> torch.Tensor:
-        """Return rewards as learning counts them, with their signs."""
+        """Return rewards as learning counts them."""
         power = self.config.reward_power
         if power == 1:
             return rewards

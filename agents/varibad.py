@@ -131,7 +131,7 @@ class Features(NamedTuple):
 
 @dataclass(frozen=True)
 class BeliefActor:
-    """One policy for M tasks; beliefs are in memory."""
+    """One policy for M tasks, beliefs in memory."""
 
     networks: BeliefNetworks
     params: Params
@@ -144,7 +144,7 @@ class BeliefActor:
         return next(iter(self.params.values())).device
 
     def initial_memory(self, episodes: int) -> Params:
-        """Return a blank memory, which stands for the prior."""
+        """Return a blank memory: the prior."""
         shape, size = (self.num_tasks, episodes), self.networks.encoder.memory_size
         return {
             MEMORY: torch.zeros(*shape, size, device=self.device),
@@ -188,7 +188,7 @@ class BeliefActor:
 
 
 class VariBAD:
-    """Policy and belief, their optimisers, scales and replay buffer."""
+    """Policy, belief, their optimisers, scales and replay."""
 
     trial: Trial = "sequential"
 
@@ -264,7 +264,7 @@ class VariBAD:
         return {**of_policy, **of_belief}
 
     def state(self) -> State:
-        """Return copies of all tensors, and the buffer's segments."""
+        """Return copies of tensors and the buffer's segments."""
         copies = map_values(torch.Tensor.clone, self._tensors())
         return State(copies, {"updates": self.updates}, self.buffer.state().segments)
 
@@ -285,7 +285,7 @@ class VariBAD:
     def _improve_policy(
         self, trials: Trials, rng: np.random.Generator, should_stop: Callable[[], bool]
     ) -> tuple[Params, Params, dict[str, float]]:
-        """Take PPO's steps; return parameters, Adam's memory and metrics."""
+        """Take PPO's steps; return parameters, memory and metrics."""
         # beliefs are what was written down while acting: no gradient reaches the encoder
         belief = Gaussian(trials.extras["belief_mean"], trials.extras["belief_log_std"])
         read = time_first(self.scales.features.policy_inputs(trials.inputs.observations, belief))

@@ -1,4 +1,4 @@
-"""Gymnasium names of our environments; ``import metarl.envs`` registers them.
+"""Gymnasium names, which ``import metarl.envs`` registers.
 
 Nothing but names is loaded here; Meta-World and MuJoCo are imported when an environment is made.
 """

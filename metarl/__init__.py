@@ -68,7 +68,7 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    """List the names that are offered, imported or not."""
+    """List the offered names, imported or not."""
     return sorted({*globals(), *_PLACES})
 
 

@@ -8,7 +8,7 @@ import sys
 
 
 def main() -> int:
-    """Run the command line and return its exit code."""
+    """Run the command line; return its exit code."""
     ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # else it is ignored, as under nohup
     if ours:
         # an exception in the middle of an import may be caught there, or become another

@@ -99,7 +99,7 @@ def rescale(actions: Array, low: Array, high: Array) -> Array:
 
 
 def make_action_map(space: Space[object], mode: ActionMode) -> ActionMap | None:
-    """Return a map, if actions change; refuse "raw" whole numbers."""
+    """Return a map, if actions change."""
     if not isinstance(space, Box):
         return None
     if mode != "raw":
@@ -124,7 +124,7 @@ def squashed_range(space: Box) -> tuple[Array, Array]:
 
 
 def describe_actions(suite_space: Box | Discrete, suite: object) -> str:
-    """Describe what the environment gets of a policy's actions."""
+    """Describe what becomes of a policy's actions."""
     mapped = suite.action_map if isinstance(suite, MapsActions) else None
     if isinstance(suite_space, Discrete):
         return f"an action is one of {suite_space}"

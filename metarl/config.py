@@ -46,7 +46,7 @@ class SuiteConfig(Settings, ABC):
 
     @property
     def label(self) -> str:
-        """Name of the suite in results and run folders."""
+        """The suite's name in results and run folders."""
         return self.kind
 
     @property
@@ -62,14 +62,14 @@ class SuiteConfig(Settings, ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class AgentConfig(Settings, ABC):
-    """Settings of an agent; the entry-point group is ``metarl.agents``."""
+    """Settings of an agent; entry-point group ``metarl.agents``."""
 
     kind: ClassVar[str]
     """The entry point's name."""
     source: ClassVar[str]
     """Where the algorithm was published."""
     trial: ClassVar[Trial] = "parallel"
-    """How the episodes of a task relate for the agent."""
+    """How a task's episodes relate."""
 
     @abstractmethod
     def build(
@@ -110,7 +110,7 @@ class MeasurementConfig(Settings):
     episodes: Episodes = 10
     """Episodes measured on each task after each number of adaptation steps."""
     adaptation_episodes: Episodes = 10
-    """Episodes of each task that one adaptation step learns from."""
+    """Episodes of each task per adaptation step."""
     deterministic: bool = False
     """Measure the most likely action instead of drawing actions as in training."""
 
@@ -180,7 +180,7 @@ class ExperimentConfig(Settings):
 
     @property
     def label(self) -> str:
-        """Name of the tasks in results, with any bonus."""
+        """The tasks' name in results, with any bonus."""
         return bonus_name(self.suite.label, self.success_bonus)
 
     def build_suite(self) -> TaskDistribution:
@@ -215,7 +215,7 @@ def from_json(
     suite: Callable[[str], type[SuiteConfig]],
     agent: Callable[[str], type[AgentConfig]],
 ) -> ExperimentConfig:
-    """Return the config of :func:`to_json`, with classes found by kind."""
+    """Return :func:`to_json`'s config, classes found by kind."""
     sections: dict[str, type] = {
         "sampling": SamplingConfig,
         "evaluation": EvaluationConfig,

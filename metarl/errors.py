@@ -1,4 +1,4 @@
-"""Errors that a user can mend, each one clear sentence."""
+"""Errors that a user can mend."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class MetarlError(ValueError):
-    """A refused request; says what was expected and found."""
+    """A refused request: what was expected and found."""
 
 
 class NonFiniteError(MetarlError):

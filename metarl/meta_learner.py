@@ -29,7 +29,7 @@ class Inputs(NamedTuple):
     observations: torch.Tensor
     """``[M, K, O]``."""
     previous_actions: torch.Tensor
-    """``[M, K, A]``, zero at the start of a trial."""
+    """``[M, K, A]``, zero at a trial's start."""
     previous_rewards: torch.Tensor
     """``[M, K]``, likewise."""
     episode_starts: torch.Tensor
@@ -39,7 +39,7 @@ class Inputs(NamedTuple):
 
 
 def inputs_at_start(observations: torch.Tensor, action_size: int) -> Inputs:
-    """Return a trial's first inputs for observations ``[M, K, O]``."""
+    """Return a trial's first inputs."""
     shape = observations.shape[:2]
     starts = torch.ones(shape, dtype=torch.bool, device=observations.device)
     actions, rewards = observations.new_zeros(*shape, action_size), observations.new_zeros(shape)
@@ -123,10 +123,10 @@ class MetaLearner(Protocol):
         """Where the agent computes."""
 
     def initial_actor(self, num_tasks: int, rng: np.random.Generator) -> Actor:
-        """Return the policy before any experience, or a prior's sample."""
+        """Return the policy before any experience."""
 
     def adapt(self, actor: Actor, rollout: Rollout, rng: np.random.Generator) -> Actor:
-        """Return the policy adapted to the rollouts that ``actor`` collected."""
+        """Return the policy adapted to ``actor``'s rollouts."""
 
     def update(
         self,
@@ -229,5 +229,5 @@ class Scheduled(Protocol):
 
 
 def plan_of(agent: MetaLearner, iteration: int) -> Plan:
-    """Return an agent's plan of a meta-iteration, or the default."""
+    """Return an agent's plan, or the default."""
     return agent.plan(iteration) if isinstance(agent, Scheduled) else Plan()

@@ -137,14 +137,14 @@ def as_typed(value: object, hint: object) -> object:
 
 
 def wrong_type(config: type[object], name: str, value: object, hint: object) -> MetarlError:
-    """Return the error for a setting of another type."""
+    """Return the error for a wrong type."""
     return MetarlError(
         f"The setting {name} of {config.__name__} cannot be {value!r}: expected {_type_name(hint)}."
     )
 
 
 def _type_name(hint: object) -> str:
-    """Return a type as it is written, without bounds."""
+    """Return a type as written, without bounds."""
     kind, arguments = typing.get_origin(hint), typing.get_args(hint)
     if kind is Annotated:
         return _type_name(arguments[0])
@@ -159,7 +159,7 @@ def _type_name(hint: object) -> str:
 
 
 def hints_of(config: type[object]) -> dict[str, object]:
-    """Return the types of a config's fields, with bounds.
+    """Return a config's types, with bounds.
 
     Raises:
         MetarlError: if there is a name in them that only type checkers know.

@@ -44,14 +44,14 @@ Step: TypeAlias = tuple[object, object, object, object, Mapping[str, object]]
 
 
 def unpack_step(returned: object) -> Step:
-    """Return the five parts of a step, or raise UnfitValue."""
+    """Return a step's five parts, or raise UnfitValue."""
     if type(returned) is tuple and len(returned) == 5 and type(returned[4]) is dict:
         return returned  # as nearly always; the checks below take longer
     return cast("Step", _unpack(returned, 5, "(observation, reward, terminated, truncated, info)", "step"))
 
 
 def unpack_reset(returned: object) -> object:
-    """Return a reset's observation; UnfitValue unless an info follows."""
+    """Return a reset's observation, or raise UnfitValue."""
     return _unpack(returned, 2, "(observation, info)", "reset")[0]
 
 
@@ -139,7 +139,7 @@ class ObservationReader:
 
 
 def truths(values: object, live: Flags, name: str) -> Flags:
-    """Return a vector environment's flags, ``[N]``, false where not live.
+    """Return flags ``[N]``, false where not live.
 
     Raises:
         UnfitValue: if there is not one flag for each slot; names the slot.
@@ -204,6 +204,6 @@ def _unpack(returned: object, size: int, parts: str, method: str) -> Sequence[ob
 
 
 def _shown(value: object) -> str:
-    """Return a value on one line, shortened for a message."""
+    """Return a value on one short line."""
     text = " ".join(repr(value.item() if isinstance(value, np.generic) else value).split())
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"

@@ -60,7 +60,7 @@ class BonusTasks:
         self.tests_on_training_tasks = isinstance(base, TestsOnTrainingTasks) and base.tests_on_training_tasks
 
     def control_step(self) -> float | None:
-        """Return the base's seconds from an action to the next."""
+        """Return the base's seconds per action."""
         return self.base.control_step() if isinstance(self.base, ControlledInTime) else None
 
     def describe_parameters(self, family: str) -> Sequence[Parameter]:
@@ -121,7 +121,7 @@ class DrawableBonusVectorEnv(BonusVectorEnv):
     def render_slot(
         self, slot: int, *, camera: str | None = None, width: int = 480, height: int = 480
     ) -> Picture:
-        """Return a picture of a slot as it is now."""
+        """Return a slot's picture."""
         assert isinstance(self.env, Renderable)
         return self.env.render_slot(slot, camera=camera, width=width, height=height)
 

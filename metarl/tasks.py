@@ -46,7 +46,7 @@ class TaskDistribution(Protocol):
         """Return a split's tasks in fixed order, of infinite ones some."""
 
     def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
-        """Draw tasks from a split, evenly over its families.
+        """Draw a split's tasks, evenly over families.
 
         Args:
             num_tasks: how many, one or more; beyond the size of a finite split tasks come again.
@@ -78,7 +78,7 @@ class TestsOnTrainingTasks(Protocol):
 
 @runtime_checkable
 class ControlledInTime(Protocol):
-    """A :class:`TaskDistribution` that knows how long a step takes."""
+    """A :class:`TaskDistribution` with a known duration of steps."""
 
     def control_step(self) -> float | None:
         """Return the seconds from an action to the next; None if they are unknown."""
@@ -89,11 +89,11 @@ class HasModels(Protocol):
     """A :class:`TaskDistribution` with models in files."""
 
     def model_sums(self) -> Mapping[str, str]:
-        """Return the SHA-256 sum of each family's model files."""
+        """Return SHA-256 sums of families' model files."""
 
 
 class Parameter(NamedTuple):
-    """One of the numbers that single out a task."""
+    """One of a task's numbers."""
 
     name: str
     observed: bool
@@ -133,7 +133,7 @@ def check_disjoint(distribution: TaskDistribution) -> None:
 
 
 def sample_training(distribution: TaskDistribution, num_tasks: int, rng: np.random.Generator) -> list[Task]:
-    """Draw training tasks, replacing those that are also test tasks.
+    """Draw training tasks that are not test tasks.
 
     Ranges that are drawn from may meet the listed test tasks, which :func:`check_disjoint` cannot see.
 
@@ -158,7 +158,7 @@ def sample_training(distribution: TaskDistribution, num_tasks: int, rng: np.rand
 
 
 def sample_evenly(tasks: Sequence[Task], num_tasks: int, rng: np.random.Generator) -> list[Task]:
-    """Draw tasks evenly over families, give or take one.
+    """Draw tasks as evenly over families as possible.
 
     Which families get the remainder, and which tasks of a family are taken, is random; a task comes a second
     time only when its family has no other left.

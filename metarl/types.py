@@ -134,7 +134,7 @@ class Rollout:
 
 @dataclass(eq=False)
 class Segment:
-    """Immutable block of tensors, such as replay, written once."""
+    """Immutable tensors, such as replay, written once."""
 
     tensors: Callable[[], Params] = field(repr=False)
     """Returns the tensors, which nobody may change; of a saved segment each call reads the file."""

@@ -48,7 +48,7 @@ class TaskVectorEnv(VectorEnv[Array, Array, Array], ABC):
 
     @property
     def restarts(self) -> int:
-        """Number of lost workers; their episodes were run again."""
+        """Lost workers, whose episodes were run again."""
         return 0
 
 
@@ -106,7 +106,7 @@ class TensorStep(NamedTuple):
 
 @runtime_checkable
 class TensorVectorEnv(Protocol):
-    """A :class:`TaskVectorEnv` that returns tensors too, as ``isinstance`` checks.
+    """A :class:`TaskVectorEnv` that returns tensors too.
 
     Returned tensors are copies or never written again, and nothing here waits for the device.
     """

@@ -36,7 +36,7 @@ class Tuning:
 
 @dataclass(frozen=True)
 class GymnasiumFactory:
-    """Builds the environments of one family, in the workers."""
+    """Builds one family's environments, in the workers."""
 
     family: str
     # a spec, not an id: workers know nothing of the ids that a program registers

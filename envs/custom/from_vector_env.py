@@ -113,7 +113,7 @@ def from_vector_env(
 
 
 class VectorTaskEnv(TaskVectorEnv):
-    """Adds the contract of :class:`~metarl.vector_env.TaskVectorEnv` to a vector environment.
+    """Makes a vector environment a :class:`~metarl.vector_env.TaskVectorEnv`.
 
     Idle slots run episodes that nobody sees: many environments do not step one that is over.
     """

@@ -38,7 +38,7 @@ class PerturbationWrapper(gymnasium.Wrapper[Array, Array, Array, Array]):
         self.next_perturbation = np.array(numbers, np.float64)
 
     def reset(self, *, seed: int | None = None, options: Info | None = None) -> tuple[Array, Info]:
-        """Start an episode with the perturbation that was set."""
+        """Start an episode with the set perturbation."""
         self.perturbation = self.next_perturbation
         if seed is not None:
             self.noise = make_rng(seed, Purpose.TROUBLE)

@@ -148,7 +148,7 @@ class InProcesses(TaskDistribution, Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class PerturbedTasks:
-    """Tasks of another distribution on a robot with perturbations."""
+    """Another distribution's tasks on a perturbed robot."""
 
     name: str
     base: InProcesses

@@ -141,7 +141,7 @@ def log(x: Array) -> Array:
 
 
 def norm(vector: Vector) -> Array:
-    """Return Euclidean lengths, ``[k, ..., worlds] -> [..., worlds]``."""
+    """Return Euclidean lengths ``[..., worlds]`` of ``[k, ..., worlds]``."""
     xp = namespace(vector)
     # vecdot rounds as the dot product does by which NumPy's norm takes one vector's length
     return xp.sqrt(xp.linalg.vecdot(vector, vector, axis=0))

@@ -25,13 +25,13 @@ class OneSlot(gymnasium.Env[Array, Array]):
         self.action_space = env.single_action_space
 
     def reset(self, *, seed: int | None = None, options: Infos | None = None) -> tuple[Array, Infos]:
-        """Start an episode; a seed decides everything in it."""
+        """Start an episode, which a seed decides."""
         super().reset(seed=seed)
         observations, infos = self.env.reset(seed=seed, options=options)
         return observations[0], _of_slot(infos)
 
     def step(self, action: Array) -> tuple[Array, float, bool, bool, Infos]:
-        """Step the environment, which is truncated at its horizon."""
+        """Step the environment, truncated at its horizon."""
         observations, rewards, terminated, truncated, infos = self.env.step(np.asarray(action)[None])
         flags = bool(terminated[0]), bool(truncated[0])
         return observations[0], float(rewards[0]), *flags, _of_slot(infos)

@@ -1,1 +1,1 @@
-"""Grasping objects of many shapes with the Sawyer arm."""
+"""Grasping objects of many shapes with Sawyer."""

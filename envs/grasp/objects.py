@@ -85,7 +85,7 @@ TYPICAL = Thing(size=0.018, mass=0.4, friction=1.0)
 
 
 def rest_height(shape: str, size: float) -> float:
-    """Return the starting height of an object's origin, metres."""
+    """Return the object's starting height, metres."""
     return SHAPES[shape].rest * size + GAP
 
 

@@ -79,7 +79,7 @@ class RandParamsConfig(ChangedDynamicsConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class HopperRandParamsConfig(RandParamsConfig):
-    """Hopper with hidden masses, inertias, damping and friction (PEARL)."""
+    """Hopper with hidden masses, damping and friction (PEARL)."""
 
     kind: ClassVar[str] = "hopper-rand-params"
 
@@ -90,7 +90,7 @@ class HopperRandParamsConfig(RandParamsConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class Walker2dRandParamsConfig(RandParamsConfig):
-    """Walker with hidden masses, inertias, damping and friction (PEARL)."""
+    """Walker with hidden masses, damping and friction (PEARL)."""
 
     kind: ClassVar[str] = "walker2d-rand-params"
 

@@ -32,7 +32,7 @@ Action: TypeAlias = "npt.NDArray[np.float32] | npt.NDArray[np.float64]"
 
 @dataclass(frozen=True)
 class GymnasiumFactory:
-    """Picklable builder of a family's environment, for the workers."""
+    """Picklable builder of a family's environment."""
 
     family: LocomotionFamily
     horizon: int  # steps after which an episode is truncated

@@ -30,7 +30,7 @@ Range: TypeAlias = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Constructor arguments of Gymnasium's environments, under the same names.
+    """Constructor arguments of Gymnasium's environments, by name.
 
     The values here serve robots that lack an option; other defaults are read from Gymnasium.
     """

@@ -27,7 +27,7 @@ Dynamics: TypeAlias = Callable[[tuple[float, ...]], Sequence[Change]]  # from ta
 
 @dataclass(frozen=True, kw_only=True)
 class LocomotionFamily:
-    """A robot and the meaning of its tasks' parameters."""
+    """A robot and its tasks' parameters."""
 
     name: str  # the family of its tasks
     robot: str  # Gymnasium's id; threads step those of ROBOTS

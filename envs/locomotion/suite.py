@@ -83,7 +83,7 @@ class HalfCheetahVelConfig(VelocityConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class AntVelConfig(VelocityConfig):
-    """Ant that must walk at a hidden velocity (MAML)."""
+    """Ant that walks at a hidden velocity (MAML)."""
 
     kind: ClassVar[str] = "ant-vel"
     fastest: float = 3.0

@@ -63,7 +63,7 @@ class MujocoTasks:
             return float(robot.dt)
 
     def model_sums(self) -> Mapping[str, str]:
-        """Return the SHA-256 sum of the robot's model files."""
+        """Return the robot's model files' SHA-256 sum."""
         env, robot = make_env(self.family.robot, self.family.options)
         with closing(env):
             path: object = getattr(robot, "fullpath", None)  # an environment of another package may have none
@@ -180,6 +180,6 @@ def _spaces(family: LocomotionFamily) -> tuple[Box, Box]:
 
 
 def _label(parameters: Sequence[float]) -> str:
-    """Return a task's numbers; a digest stands for many."""
+    """Return a task's numbers, or a digest."""
     text = ",".join(repr(value) for value in parameters)
     return text if len(parameters) <= _SHORT else hashlib.sha256(text.encode()).hexdigest()[:16]

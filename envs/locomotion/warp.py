@@ -21,7 +21,7 @@ from metarl.vector_env import Picture, check_slot
 
 
 class WarpLocomotionVectorEnv(WarpVectorEnv):
-    """A locomotion family as a :class:`.WarpVectorEnv`; arguments as :class:`.LocomotionVectorEnv`.
+    """A locomotion family as a :class:`.WarpVectorEnv`.
 
     A slot draws its initial noise on the host as it does on threads, so that with the same seed an episode
     starts from the same state. Velocities are differences of float32 positions: far from the origin they are

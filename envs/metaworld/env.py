@@ -47,7 +47,7 @@ def action_space() -> Box:
 
 @dataclass(frozen=True)
 class MetaWorldFactory:
-    """Picklable builder of a family's environment, for the workers."""
+    """Picklable builder of a family's environment."""
 
     horizon: int = MAX_HORIZON  # steps after which an episode is truncated, 1 to 500
     reward: RewardVersion = "v2"

@@ -337,7 +337,7 @@ def touching_geoms(model: mujoco.MjModel, body: int) -> list[int]:
 
 
 def _turn_cameras(model: mujoco.MjModel, original: mujoco.MjModel, angle: float) -> None:
-    """Turn the cameras of the room around the table."""
+    """Turn the room's cameras around the table."""
     turn, matrix = np.zeros(4), np.zeros(9)
     mujoco.mju_axisAngle2Quat(turn, np.array([0.0, 0.0, 1.0]), angle)
     mujoco.mju_quat2Mat(matrix, turn)

@@ -50,7 +50,7 @@ _log = logging.getLogger(__name__)
 
 
 class Goal(NamedTuple):
-    """One task of a benchmark, as Meta-World draws it."""
+    """A benchmark's task, as Meta-World draws it."""
 
     family: str
     parameters: tuple[float, ...]  # Meta-World's rand_vec: the goal, and in most families the object's start

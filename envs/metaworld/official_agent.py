@@ -1,4 +1,4 @@
-"""Our meta-learners as Meta-World's ``MetaLearningAgent``, for its own evaluator.
+"""Meta-learners as Meta-World's ``MetaLearningAgent``.
 
 The evaluator (metaworld 3.1.1) lets slots play episodes one after another and reset themselves. Memories are
 kept as in training: blank at the start of each episode if those of a task are parallel, kept through a trial

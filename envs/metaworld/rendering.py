@@ -1,4 +1,4 @@
-"""Pictures of Meta-World's worlds, drawn with its full models.
+"""Pictures of Meta-World, with its full models.
 
 The engine steps models without visual parts. To draw a world, its state and the positions that its reset
 edited are copied into the full model; the picture is, pixel for pixel, that of Meta-World's own environment.
@@ -98,7 +98,7 @@ class SawyerRenderers:
         self._renderers: dict[tuple[str, int, int], SawyerRenderer] = {}
 
     def get(self, family: str, stepped: mujoco.MjModel, *, width: int, height: int) -> SawyerRenderer:
-        """Return a family's renderer for this size; see :class:`SawyerRenderer`."""
+        """Return a family's renderer; see :class:`SawyerRenderer`."""
         key = (family, width, height)
         renderer = self._renderers.pop(key, None)
         renderer = renderer or SawyerRenderer(

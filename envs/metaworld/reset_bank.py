@@ -195,7 +195,7 @@ def reset_to(env: SawyerXYZEnv, family: str, vector: Array) -> Array:
 
 
 def set_rand_vec(env: SawyerXYZEnv, family: str, vector: Array) -> None:
-    """Set the task of a random vector, goal hidden."""
+    """Set a random vector's task, goal hidden."""
     task = {"env_cls": SawyerXYZEnv, "rand_vec": vector, "partially_observable": True}
     env.set_task(MetaWorldTask(env_name=family, data=pickle.dumps(task)))
 

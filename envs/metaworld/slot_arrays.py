@@ -1,4 +1,4 @@
-"""Data of the Meta-World engine's slots, one row each.
+"""Data of the engine's slots, a row each.
 
 The arithmetic is that of :func:`.rewards.step.after_step`, either on the arrays by NumPy, or as a C function
 that the stepper's threads call for each row.
@@ -75,7 +75,7 @@ class Tables:
 
 
 def c_function(task: SawyerTask, tables: Tables) -> CFunction:
-    """Return :meth:`Tables.advance` as a C function of one row."""
+    """Return :meth:`Tables.advance` in C, of one row."""
     function, fixed = CFunction(tables.in_order()), num_constants(task)
     # the same reward function as NumPy's, called with expressions
     first = function.load(_Table.FIRST, 1)

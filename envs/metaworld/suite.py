@@ -147,7 +147,7 @@ class MetaWorldConfig(SuiteConfig):
 
     @property
     def label(self) -> str:
-        """Name with what is not as published: ``"ml10+goals500"``, ``"ml10+vary-mass"``."""
+        """Name with changes, ``"ml10+goals500"``, ``"ml10+vary-mass"``."""
         return f"{self.kind}{self.changes_label}"
 
     @property

@@ -66,7 +66,7 @@ class SawyerTasks:
         return 0.0125
 
     def model_sums(self) -> Mapping[str, str]:
-        """Return the SHA-256 sum of each family's model files."""
+        """Return SHA-256 sums of families' model files."""
         models = self.known.models
         blank = {family: SawyerXYZEnv.__new__(models.environment(family)) for family in self.families}
         return {family: model_sum(str(env.model_name), models.version) for family, env in blank.items()}

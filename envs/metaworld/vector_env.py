@@ -191,7 +191,7 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
         return self._start(mask), {}
 
     def sample_tasks(self) -> tuple[Array, Infos]:
-        """Take the next task in every slot, and reset."""
+        """Take every slot's next task, and reset."""
         self._check_open()
         self._tasks = [None] * self.num_envs
         return self._start(np.ones(self.num_envs, np.bool_)), {}

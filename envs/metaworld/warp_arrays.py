@@ -70,7 +70,7 @@ class TensorTables:
         actions: torch.Tensor,
         sound: torch.Tensor,
     ) -> None:
-        """Compute sound slots' observations and outcomes, family by family.
+        """Compute sound slots' observations and outcomes.
 
         ``catalog`` and ``slots`` are each family's task and slots; ``features [N, F]``, ``actions [N, 4]`` as
         the agent gave them, ``sound [N]``.

@@ -20,7 +20,7 @@ Leaf: TypeAlias = "tuple[str | None, tuple[int, ...] | None, str]"
 
 @dataclass(frozen=True)
 class Layout:
-    """Layout that flattens parameters to numbers, and restores them.
+    """Layout that flattens and restores parameters.
 
     Parameters are a number, an array or sequence of numbers, or a dictionary of such by name. Arrays and
     sequences come back as arrays, whole numbers as ``int``, others as ``float`` and truth values as ``bool``.

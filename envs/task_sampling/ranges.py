@@ -68,7 +68,7 @@ class Ring:
 
 @dataclass(frozen=True)
 class Arc:
-    """Unit vectors of the plane with uniform angles, radians."""
+    """Unit vectors of the plane, uniform in angle."""
 
     first: float
     last: float

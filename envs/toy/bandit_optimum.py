@@ -47,7 +47,7 @@ def is_solvable(arms: int, pulls: int) -> bool:
 
 
 class BayesOptimal:
-    """Strategy with the highest expected return, by dynamic programming.
+    """Strategy of highest expected return, by dynamic programming.
 
     ``V(s) = max_i p_i (1 + V(s, arm i won)) + (1 - p_i) V(s, arm i lost)``, with the posterior means p_i, for
     episodes of ``pulls``. Too many states raise ``MetarlError``.
@@ -151,7 +151,7 @@ def _means(taken: int) -> Numbers:
 
 
 def _mean_square(side: int) -> Numbers:
-    """Return posterior means by wins and losses, ``[side, side]``."""
+    """Return posterior means by wins and losses."""
     count = np.arange(side)
     return np.asarray((count[:, None] + 1) / (np.add.outer(count, count) + 2), np.float64)
 

@@ -1,4 +1,4 @@
-"""Gymnasium's CartPole with new poles and motors to balance."""
+"""Gymnasium's CartPole with new poles and motors."""
 
 from __future__ import annotations
 

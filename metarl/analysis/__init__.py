@@ -1,1 +1,1 @@
-"""Measure which layers adaptation changes, and the gain of each."""
+"""Measure each layer's change by adapting, and gain."""

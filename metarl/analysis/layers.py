@@ -42,7 +42,7 @@ class Explainable(Actor, Protocol):
 
 
 def explainable(actor: Actor) -> Explainable:
-    """Return the actor, or refuse one without visible parameters."""
+    """Return an actor with visible parameters, or refuse."""
     if isinstance(actor, Explainable):
         return actor
     raise MetarlError(
@@ -80,12 +80,12 @@ def mixture(before: Params, after: Params, adapted: Collection[str]) -> Params:
 
 
 def vectors(before: Params, after: Params) -> Values:
-    """Return the adaptation vectors ``[T, D]``: all changes flattened."""
+    """Return the adaptation vectors ``[T, D]``, flattened."""
     return np.concatenate([_flat(after[name]) - _flat(before[name]) for name in before], axis=1)
 
 
 def changes(before: Params, after: Params) -> list[Change]:
-    """Return how far each tensor of stacked parameters moved."""
+    """Return how far each tensor of parameters moved."""
     squared = np.square(vectors(before, after)).sum(axis=1)
     found = []
     for name, start in before.items():

@@ -1,4 +1,4 @@
-"""Similarity of two representations: their shape and their place.
+"""Similarity of two representations: shape and place.
 
 Linear centered kernel alignment (CKA) compares the shape: it is 1 for representations that a rotation, a
 reflection, a scaling of all units together or a shift turns into one another, and 0 where no linear function
@@ -11,7 +11,7 @@ import torch
 
 
 def linear_cka(one: torch.Tensor, other: torch.Tensor) -> float:
-    """Return the similarity of shape, 0..1, of two representations.
+    """Return two representations' similarity of shape, 0..1.
 
     Source: Kornblith et al. 2019 (arXiv 1905.00414), section 3. For centered X and Y, ``[B, P]`` and
     ``[B, Q]`` of the same B observations (equation 4 with linear kernels, written with their features)::
@@ -28,7 +28,7 @@ def linear_cka(one: torch.Tensor, other: torch.Tensor) -> float:
 
 
 def shift(before: torch.Tensor, after: torch.Tensor) -> float:
-    """Return how far the mean moved, over the spread before.
+    """Return the mean's move in former spreads.
 
     That is the distance between both means over the root of the mean squared distance from the mean before,
     of representations ``[B, P]``; of one that was constant, 1 if it moved and 0 if not.

@@ -1,4 +1,4 @@
-"""Summaries of adaptation traces, with 95 % intervals over tasks."""
+"""Summaries of adaptation traces, with intervals."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class LayerChange:
     relative: Interval | None
     """Change over the norm before adapting; None where that norm is zero."""
     share: Interval
-    """Share of the squared length of the whole adaptation vector."""
+    """Share of the adaptation vector's squared length."""
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,9 @@ class TaskMap:
     points: Values
     """``[len(places), 2]``."""
     shown: float
-    """Share of the directions' variance that the plane shows."""
+    """Share of variance that the plane shows."""
     cosines: Values
-    """Cosines of the angles between adaptation vectors, ``[len(places), len(places)]``."""
+    """Cosines between adaptation vectors, ``[len(places), len(places)]``."""
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Functions for scripts and notebooks, which ``import metarl`` offers."""
+"""Functions of ``import metarl`` for scripts and notebooks."""

@@ -188,12 +188,12 @@ ALGORITHMS: dict[AlgorithmName, type[Learner]] = {"ppo": PPOLearner, "sac": SACL
 
 @dataclass(frozen=True)
 class SB3Actor:
-    """Policy of stable-baselines3 as an actor on one task."""
+    """A stable-baselines3 policy as actor on one task."""
 
     distribution: Callable[[torch.Tensor], Gaussian]
     """From observations ``[B, O]``, before any squashing."""
     env: TaskVecEnv
-    """Training environment, with the scaling of its actions in -1..1."""
+    """Training environment, with its scaling of actions."""
     squashed: bool
     """Whether tanh bounds actions, or clipping does."""
     task: Task | None = None
@@ -231,7 +231,7 @@ class SB3Actor:
 
 @contextmanager
 def _by_itself() -> Iterator[None]:
-    """Isolate SB3's global seeds and warnings, on one core."""
+    """Isolate SB3's global seeds, warnings and threads."""
     with global_generators_kept(), warnings.catch_warnings(), one_thread():
         warnings.filterwarnings(
             "ignore", message="You have specified a mini-batch size", category=UserWarning

@@ -30,7 +30,7 @@ class ComparisonConfig(Settings):
     """From scratch on the held-out task; trained on all training tasks, then fine-tuned on the held-out one;
     an oracle that sees the task's parameters, trained on the training tasks."""
     budgets: tuple[Annotated[int, Ge(1), Le(1_000_000)], ...] = (1, 10)
-    """Multiples of the adaptation budget that learning from scratch gets."""
+    """Adaptation budgets that learning from scratch gets."""
     training_steps: Annotated[int, Ge(0)] = 0
     """Environment steps on training tasks, of the multi-task agent and of the oracle; 0 for as many as the
     meta-learned agent took."""

@@ -67,7 +67,7 @@ class BaselineRunner:
         return f"{baseline.algorithm}/{'training' if training else 'task'}"
 
     def meta(self, task: Task) -> Measured:
-        """Measure the meta-learned agent before adapting and after each step."""
+        """Measure the meta-learned agent after each step."""
         measured, horizon = self.measured, self.suite.horizon
         evaluation = evaluate(
             self.experiment.agent,
@@ -86,7 +86,7 @@ class BaselineRunner:
         return Measured(evaluation, learned, self.experiment.env_steps)
 
     def train(self, baseline: Baseline) -> Params:
-        """Train a baseline on new training tasks in each episode."""
+        """Train a baseline on new tasks each episode."""
         seed = self._seed(baseline, None)
         learner = self._on_training(baseline, seed, self.step_budgets.training)
         self._learn(learner, self.phase(baseline, training=True))

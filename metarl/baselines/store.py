@@ -23,12 +23,12 @@ SETTINGS = "settings.json"
 
 @dataclass(frozen=True)
 class Measured:
-    """Measurement of one agent on one or several held-out tasks."""
+    """Measurement of one agent on held-out tasks."""
 
     evaluation: Evaluation
     """``[tasks, stages, episodes]``."""
     task_steps: tuple[int, ...]
-    """Environment steps learned from on each task, by stage."""
+    """Environment steps learned from, by task and stage."""
     training_steps: int
     """Environment steps on training tasks before that."""
 
@@ -74,7 +74,7 @@ class Store:
         return True
 
     def _claim(self) -> None:
-        """Write the settings, unless the folder has others by now."""
+        """Write the settings, unless the folder has others."""
         if not self._check():
             write_json(self.folder / SETTINGS, self.settings)
 
@@ -83,7 +83,7 @@ class Store:
         return self._part(name).is_file()
 
     def get(self, name: str) -> Measured:
-        """Read a result; a damaged file is an error."""
+        """Read a result; damaged files are errors."""
         path = self._part(name)
         data = _read(path)
         evaluation, steps, training = (data.get(k) for k in ("evaluation", "task_steps", "training_steps"))
@@ -97,7 +97,7 @@ class Store:
         write_json(self._part(name), done.to_json())
 
     def has_weights(self, name: str) -> bool:
-        """Return whether an agent has finished learning from training tasks."""
+        """Return whether an agent has finished training."""
         return self._weights(name).is_file()
 
     def weights(self, name: str, learn: Callable[[], Params]) -> Params:

@@ -1,4 +1,4 @@
-"""Console of all commands; mistakes go to standard error."""
+"""Console of all commands; errors to standard error."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def print_names(group: str) -> None:
 
 
 def say_error(message: str) -> None:
-    """Print an error to standard error, as one sentence."""
+    """Print an error as a sentence, to stderr."""
     Console(stderr=True, highlight=False).print(f"metarl: {message}", markup=False, soft_wrap=True)
 
 

@@ -27,7 +27,7 @@ _OF_THE_SHELL = ("_", "PWD", "OLDPWD", "SHLVL")
 
 
 def asks_for_help(words: Sequence[str]) -> bool:
-    """Return whether a command is asked for its help."""
+    """Return whether help is asked for."""
     return bool({"-h", "--help"} & set(words))
 
 
@@ -58,7 +58,7 @@ def show_help(words: Sequence[str], make: Callable[[], None]) -> None:
 
 
 class _Recorder(io.TextIOBase):
-    """Passes text on to an output, and keeps it."""
+    """Keeps the text that it passes on."""
 
     def __init__(self, output: TextIO) -> None:
         self._output = output

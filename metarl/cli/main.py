@@ -75,7 +75,7 @@ def is_want_of_memory(error: MemoryError | RuntimeError) -> bool:
 
 
 def about_current_folder() -> str:
-    """Return a hint if the current folder was removed."""
+    """Return a hint if the folder was removed."""
     try:
         Path.cwd()
     except FileNotFoundError:

@@ -65,11 +65,11 @@ class Progress:
         self.report(f"{where}: {describe(self._metrics)}", line, force=held_out or last)
 
     def on_notice(self, sentence: str) -> None:
-        """Print a notice, on a terminal above the bar."""
+        """Print a notice, above a terminal's bar."""
         self._print(f"Notice: {sentence}")
 
     def expect(self, total: float) -> None:
-        """Set the amount of work, and start the clock."""
+        """Set the amount of work; start the clock."""
         self._total, self._start = total, time.monotonic()
         self._done, self._env_steps = 0.0, 0
         self._bar.reset(self._task, total=total, speed="")

@@ -92,7 +92,7 @@ class Adaptation:
         self.policy = Policy(agent.initial_actor(1, self._rng("start", 0)))
         """Which acts in the next episode."""
         self.path: tuple[Rollout, ...] = ()
-        """The experience that the policy learned from, by step."""
+        """The experience learned from, by step."""
         self.decisions: list[Decision] = []
         self.returns: list[list[float]] = [[]]
         """Returns of each policy that was kept, the unadapted one first."""
@@ -102,7 +102,7 @@ class Adaptation:
 
     @property
     def on_trial(self) -> bool:
-        """Whether the next episode decides on a new policy."""
+        """Whether the next episode decides about a policy."""
         return self._trial is not None
 
     @property
@@ -125,7 +125,7 @@ class Adaptation:
 
     @one_thread()
     def take(self, number: int, episode: Episode) -> list[Decision]:
-        """Learn from the next episode; return what was decided.
+        """Learn from the next episode; return the decision.
 
         Raises:
             MetarlError: if the agent cannot adapt from it.
@@ -207,7 +207,7 @@ class Adaptation:
 
 @dataclass(frozen=True)
 class _Trial:
-    """What a new policy replaced, and how it does."""
+    """A new policy's predecessor, and how it does."""
 
     policy: Policy
     path: tuple[Rollout, ...]

@@ -20,7 +20,7 @@ Named: TypeAlias = Mapping[str, object]
 
 
 class Robot(Protocol):
-    """The methods of a LeRobot robot that are used."""
+    """The used methods of a LeRobot robot."""
 
     @property
     def observation_features(self) -> Mapping[str, object]:
@@ -120,7 +120,7 @@ class RobotEnv(gymnasium.Env[Array, Array]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, object] | None = None
     ) -> tuple[Array, dict[str, object]]:
-        """Bring the robot home, and return what it observes there."""
+        """Bring the robot home; return its observation."""
         super().reset(seed=seed)
         if not self.robot.is_connected:
             self.robot.connect()
@@ -128,7 +128,7 @@ class RobotEnv(gymnasium.Env[Array, Array]):
         return self._vector(self.robot.get_observation()), {}
 
     def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, object]]:
-        """Send an action, wait for the next tick, and observe."""
+        """Send an action, await the tick, observe."""
         sent = self.robot.send_action(
             {name: float(value) for name, value in zip(self._actions, action, strict=True)}
         )

@@ -35,7 +35,7 @@ class WallClock:
 
 
 class SimulatedClock:
-    """Time that passes only when somebody waits or works.
+    """Time that passes only while somebody is busy.
 
     A rehearsal of hours on it takes seconds.
     """
@@ -70,7 +70,7 @@ class Spread(NamedTuple):
 
 
 def spread_of(seconds: Sequence[float]) -> Spread | None:
-    """Return the spread of durations, or None of none."""
+    """Return the spread of durations; None of none."""
     if not seconds:
         return None
     return Spread(*(float(np.percentile(seconds, share)) for share in (50, 99, 100)))

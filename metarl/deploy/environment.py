@@ -101,7 +101,7 @@ class CheckedEnv:
         return paced is not None
 
     def reset(self) -> Vector:
-        """Start an episode, and return its first observation ``[O]``.
+        """Start an episode; return its first observation ``[O]``.
 
         Raises:
             MetarlError: if the environment fails, or does not show what its space promises.
@@ -178,7 +178,7 @@ class CheckedEnv:
         return read
 
     def _mapped(self, action: Vector) -> npt.NDArray[np.generic]:
-        """Return what the environment gets for a policy's action."""
+        """Return the environment's action for a policy's."""
         drawn = np.asarray(action, np.float64)[None]
         if self._limits is None:
             return np.asarray(env_actions(self._space, drawn)[0])
@@ -195,7 +195,7 @@ class CheckedEnv:
 
 
 def action_map(space: object, suite: TaskDistribution, mode: ActionMode) -> ActionMap | None:
-    """Return the map from a policy's actions to an environment's.
+    """Map a policy's actions to an environment's.
 
     As trained, they are rescaled where the suite rescales them.
     """

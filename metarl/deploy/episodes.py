@@ -90,12 +90,12 @@ class Episode:
 
     @property
     def success_streak(self) -> int:
-        """Steps in a row with success, up to the last."""
+        """Successful steps up to the last."""
         return sum(1 for _ in takewhile(bool, reversed(self.success)))
 
     @property
     def solved(self) -> bool | None:
-        """Whether any step was a success; None where none says."""
+        """Whether any step was a success, if known."""
         said = [success for success in self.success if success is not None]
         return any(said) if said else None
 
@@ -183,7 +183,7 @@ class Journal:
 
 
 def episode_file(folder: Path, number: int) -> Path:
-    """Return the file of an episode, counted from 0."""
+    """Return an episode's file, counted from 0."""
     return folder / f"{number:04d}.jsonl"
 
 
@@ -200,7 +200,7 @@ def read_episodes(folder: Path) -> list[Episode]:
 
 
 def read_episode(path: Path) -> Episode | None:
-    """Return an episode, or None of one that was interrupted.
+    """Return an episode; None if interrupted.
 
     Raises:
         MetarlError: if the file is damaged.
@@ -248,7 +248,7 @@ def set_aside(path: Path) -> Path | None:
 
 
 def _padded(values: Vector, horizon: int) -> torch.Tensor:
-    """Return ``[1, 1, horizon, ...]``, with zeros after the end."""
+    """Return ``[1, 1, horizon, ...]``, zero-padded."""
     padded = np.zeros((1, 1, horizon, *values.shape[1:]), np.float32)
     padded[0, 0, : len(values)] = values
     return torch.from_numpy(padded)

@@ -16,14 +16,14 @@ from metarl.vector_env import Array
 
 
 class Limited(NamedTuple):
-    """An action within the limits, and which of them acted."""
+    """An action within limits, and those that acted."""
 
     action: npt.NDArray[np.generic]
     """``[A]``, in the environment's dtype."""
     clipped: bool
     """Whether the action was beyond its range."""
     slowed: bool
-    """Whether it was too far from the one before."""
+    """Whether it was too far from its predecessor."""
 
 
 class ActionLimits:
@@ -103,7 +103,7 @@ def _per_action(name: str, values: Sequence[float], space: Box, default: float) 
 
 
 def _rounded(bound: Array, dtype: np.dtype[np.generic], inner: float) -> Array:
-    """Return a bound in another dtype, rounded towards an infinity."""
+    """Return a bound in another dtype, rounded outwards."""
     rounded = bound.astype(dtype)
     beyond = rounded < bound if inner > 0 else rounded > bound
     return np.where(beyond, np.nextafter(rounded, np.asarray(inner, dtype)), rounded).astype(np.float64)

@@ -109,7 +109,7 @@ class Loop:
         *,
         waits: bool,
     ) -> tuple[End, Vector]:
-        """Take steps; return why they ended, and the last observation."""
+        """Take steps; return their end and last observation."""
         total, missing, end = 0.0, 0, None
         while end is None:
             if self.should_stop():

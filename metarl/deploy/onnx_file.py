@@ -44,7 +44,7 @@ class Checked(NamedTuple):
 
 
 def write_onnx(experiment: Experiment, actor: Actor, task: Task, path: Path, adapted_to: str) -> Checked:
-    """Write a policy's ONNX file, checked on a task.
+    """Write a policy's checked ONNX file.
 
     Args:
         experiment: that trained it.
@@ -87,7 +87,7 @@ def control_step(experiment: Experiment) -> float | None:
 
 
 class OnnxPolicy:
-    """An exported policy in ONNX Runtime, along a trial.
+    """An exported policy in ONNX Runtime.
 
     Args:
         content: of the file.
@@ -133,7 +133,7 @@ def compare(
     episodes: int = 1,
     engine: str = "auto",
 ) -> Checked:
-    """Compare an exported policy with PyTorch's over a trial.
+    """Compare an exported policy with PyTorch's.
 
     PyTorch's policy acts in the suite's environment; the other is shown the same and remembers by itself.
     """

@@ -19,16 +19,16 @@ class Graph(Protocol):
     """Graph that nodes are appended to; see :class:`metarl.deploy.onnx_trace.Trace`."""
 
     def node(self, kind: str, *operands: Operand, **attributes: object) -> str:
-        """Append a node with one output; return the output's name."""
+        """Append a node; return its output's name."""
 
     def nodes(self, kind: str, outputs: int, *operands: Operand, **attributes: object) -> list[str]:
-        """Append a node with several outputs; return their names."""
+        """Append a node; return its outputs' names."""
 
     def name(self, value: Operand, dtype: torch.dtype | None = None) -> str:
         """Return the name of a value, converted to a type if one is given."""
 
     def reshaped(self, value: torch.Tensor, shape: torch.Size) -> str:
-        """Return the name of a tensor in another shape."""
+        """Reshape a tensor; return its new name."""
 
 
 Translation: TypeAlias = Callable[..., "str | list[str]"]
@@ -219,7 +219,7 @@ FACTORIES = frozenset(
     for kind in ("zeros", "ones", "empty", "full")
     for prefix, suffix in (("", "_like"), ("new_", ""))
 )
-"""Operations that read a tensor's shape and type alone."""
+"""Operations that read only shapes and types."""
 
 _SAME_NAME = ("abs", "cos", "exp", "log", "neg", "relu", "round", "sigmoid", "sin", "sqrt", "tanh")
 TRANSLATIONS: dict[str, Translation] = {

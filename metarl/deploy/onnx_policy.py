@@ -29,7 +29,7 @@ _LAST_ACTION, _STARTED = "previous_action", "started"
 
 
 def policy_model(actor: Actor, suite: TaskDistribution, about: Mapping[str, Json]) -> onnx.ModelProto:
-    """Return the graph of a policy's step, all in float32.
+    """Return a policy's step as a float32 graph.
 
     Inputs are ``observation`` ``[O]``, then, where the policy reads them, the previous ``reward`` ``[1]``,
     ``episode_start`` ``[1]`` (1 at an episode's first step, else 0) and its memory. A trial starts with

@@ -1,4 +1,4 @@
-"""Tracing a function of tensors as an ONNX graph.
+"""Functions of tensors traced as ONNX graphs.
 
 Each PyTorch operation on a traced tensor becomes a node, as :mod:`metarl.deploy.onnx_operations` says. An
 operation on constants alone becomes none: its result is a constant of the graph.
@@ -81,11 +81,11 @@ class Trace(TorchDispatchMode):
         return result
 
     def node(self, kind: str, *operands: Operand, **attributes: object) -> str:
-        """Append a node with one output; return the output's name."""
+        """Append a node; return its output's name."""
         return self.nodes(kind, 1, *operands, **attributes)[0]
 
     def nodes(self, kind: str, outputs: int, *operands: Operand, **attributes: object) -> list[str]:
-        """Append a node with several outputs; return their names."""
+        """Append a node; return its outputs' names."""
         names = [f"{kind}_{len(self._nodes)}_{place}" for place in range(outputs)]
         inputs = [self.name(operand) for operand in operands]
         made = helper.make_node(kind, inputs, names)
@@ -107,7 +107,7 @@ class Trace(TorchDispatchMode):
         return name if dtype in (None, value.dtype) else self.node("Cast", name, to=ONNX_TYPES[dtype])
 
     def reshaped(self, value: torch.Tensor, shape: torch.Size) -> str:
-        """Return the name of a tensor in another shape; several reshapes in a row are one node."""
+        """Reshape a tensor; return its new name."""
         name = self.name(value)
         source, before = self._unshaped.get(name, (name, value.shape))
         if before == shape:
@@ -170,7 +170,7 @@ def _described(name: str, value: torch.Tensor) -> onnx.ValueInfoProto:
 
 
 def _tensors(values: Iterable[object]) -> list[torch.Tensor]:
-    """Return the tensors among values and in lists of them."""
+    """Return the tensors among values and their lists."""
     found: list[torch.Tensor] = []
     for value in values:
         inner = value if isinstance(value, list | tuple) else [value]

@@ -19,7 +19,7 @@ Vector = npt.NDArray[np.float32]
 
 @runtime_checkable
 class ShowsDistribution(Protocol):
-    """An actor that shows what its actions are drawn from."""
+    """An actor that shows its action distributions."""
 
     def distribution(self, inputs: Inputs, memory: Params) -> Distribution:
         """Return the distribution of actions, ``[M, K, A]``."""
@@ -45,7 +45,7 @@ class Policy:
 
 
 class Acting:
-    """A policy along an episode, one observation at a time.
+    """A policy that steps along an episode.
 
     Args:
         policy: which acts.
@@ -86,7 +86,7 @@ class Acting:
 
 
 def divergence(old: Policy, new: Policy, rollout: Rollout) -> float | None:
-    """Return the mean KL divergence of ``new`` from ``old``.
+    """Return ``new``'s mean KL divergence from ``old``.
 
     It is KL(old || new) of the actions, as trust regions measure it, over the states of the episodes.
 

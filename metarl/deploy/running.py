@@ -60,7 +60,7 @@ class Outcome:
     """All whole ones, those before a stop too."""
     adaptation: Adaptation
     timing: Timing
-    """Of the episodes since the session was last started."""
+    """Of the episodes since the session's last start."""
     stopped: str = ""
     """Why it ended before its last episode; empty if it did not."""
 
@@ -75,7 +75,7 @@ class Outcome:
         return AdaptedAgent(self.agent, self.adaptation.kept_path)
 
     def summary(self) -> str:
-        """Describe how returns changed, and how often adapting was undone."""
+        """Describe the change of returns and undone adaptations."""
         returns, decisions = self.adaptation.returns, self.decisions
         tried, undone = len(decisions), sum(decision.outcome != "kept" for decision in decisions)
         said = f"{count(len(self.episodes), 'episode')}, {count(tried, 'adaptation')}, {undone} undone"
@@ -172,7 +172,7 @@ def go_on(
 
 
 def _completed(settings: DeploySettings, experiment: Experiment) -> DeploySettings:
-    """Return the settings with the defaults of a run."""
+    """Return the settings, with a run's defaults."""
     agent, measured = experiment.agent, experiment.config.evaluation
     steps = agent.adaptation_steps if settings.adaptation_steps is None else settings.adaptation_steps
     each = 1 if agent.trial == "sequential" else settings.adaptation_episodes or measured.adaptation_episodes
@@ -246,7 +246,7 @@ class _Going:
 
     @one_thread()
     def _experience(self, number: int) -> Episode:
-        """Run an episode, and return what was written of it."""
+        """Run an episode; return its record."""
         path = episode_file(self.session.episodes, number)
         if path.exists():
             aside = set_aside(path)
@@ -264,7 +264,7 @@ class _Going:
         return episode
 
     def _take(self, episode: Episode) -> list[Decision]:
-        """Learn from an episode, and write down what was decided."""
+        """Learn from an episode; record the decision."""
         decided = self.adaptation.take(len(self.episodes), episode)
         self.episodes.append(episode)
         if decided:

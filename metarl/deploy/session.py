@@ -31,7 +31,7 @@ DECISIONS, EPISODES = "decisions.json", "episodes"
 
 @dataclass(frozen=True)
 class Session:
-    """A session's folder and what it was started with."""
+    """A session's folder and how it was started."""
 
     folder: Path
     settings: DeploySettings

@@ -40,7 +40,7 @@ class SafetySettings(Settings):
     """The session stops when more observations than this are missing in a row; the last one stands in."""
 
     def __post_init__(self) -> None:
-        """Check that no lower limit is above an upper one."""
+        """Check that lower limits are below upper ones."""
         super().__post_init__()
         for low, high in zip(self.low, self.high, strict=False):
             require(low <= high, f"Every lower limit of actions must be at most the upper one, {high}", low)
@@ -87,11 +87,11 @@ class DeploySettings(Settings):
     deterministic: bool = False
     """Take the most likely actions, instead of drawing them as in training."""
     seed: Seed = 0
-    """Of the policy's noise. The environment gets no seed."""
+    """Seeds the policy's noise, not the environment."""
     safety: SafetySettings = field(default_factory=SafetySettings)
     """Limits that hold whatever the policy does."""
     guard: GuardSettings = field(default_factory=GuardSettings)
-    """When a policy that has adapted is rolled back."""
+    """When an adapted policy is rolled back."""
 
 
 def settings_to_json(settings: DeploySettings) -> dict[str, Json]:

@@ -13,7 +13,7 @@ from metarl.vector_env import Array
 
 
 class TroubledEnv(gymnasium.Wrapper["Array | None", Array, Array, Array]):
-    """An environment with the timing of a real one.
+    """An environment with a real one's timing.
 
     Args:
         env: what the robot would do without troubles.

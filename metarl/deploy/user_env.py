@@ -1,4 +1,4 @@
-"""A user's environment and workspace, by their places in files."""
+"""A user's environment and workspace, by file."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def make_env(place: str, recorded: Json = None) -> object:
 
 
 def workspace_at(place: str, recorded: Json = None) -> Workspace | None:
-    """Return the predicate of ``my_robot.py:is_inside``; None of no place.
+    """Return the predicate of ``my_robot.py:is_inside``, if any.
 
     Raises:
         MetarlError: if it is no function.
@@ -53,7 +53,7 @@ def workspace_at(place: str, recorded: Json = None) -> Workspace | None:
 
 
 def record_of(place: str, part: str) -> dict[str, Json]:
-    """Return where something is, and the sums of its files."""
+    """Return a thing's place and its files' sums."""
     if not is_place(place):
         return {"place": place}
     file = UserFile.at(place, part)

@@ -37,7 +37,7 @@ class Side:
 
 
 def shared_settings(config: ExperimentConfig) -> dict[str, Json]:
-    """Return the settings that runs with different seeds share.
+    """Return the settings that seeds share.
 
     Left out are the seed, the name, and what no result depends on: threads and workers.
     """
@@ -49,7 +49,7 @@ def shared_settings(config: ExperimentConfig) -> dict[str, Json]:
 
 
 def check_comparable(sides: Sequence[Side]) -> None:
-    """Check that the scores of all evaluations mean the same.
+    """Check that evaluations' scores mean the same.
 
     A setting that an early version did not record cannot differ; :func:`unrecorded` names it.
 
@@ -107,7 +107,7 @@ def conditions(side: Side) -> dict[str, str]:
 
 
 def adaptation_episodes(side: Side) -> int:
-    """Return the episodes per task of an agent's adaptation step.
+    """Return an adaptation step's episodes per task.
 
     Raises:
         MetarlError: if the file does not say so.

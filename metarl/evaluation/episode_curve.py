@@ -45,7 +45,7 @@ def first_episodes(rollout: Rollout, count: int) -> Rollout:
 
 
 def slots_for(config: MeasurementConfig, counts: Sequence[int]) -> int:
-    """Return the fewest slots with which :func:`episode_curve` runs a task."""
+    """Return :func:`episode_curve`'s fewest slots per task."""
     return max(config.episodes, *counts)
 
 

@@ -84,7 +84,7 @@ def episodes_of_step(config: MeasurementConfig, trial: Trial) -> int:
 
 
 def slots_needed(config: MeasurementConfig, trial: Trial = "parallel") -> int:
-    """Return the fewest slots with which :func:`evaluate` runs a task."""
+    """Return :func:`evaluate`'s fewest slots per task."""
     return config.episodes if trial == "sequential" else max(config.episodes, config.adaptation_episodes)
 
 

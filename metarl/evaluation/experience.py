@@ -14,7 +14,7 @@ from metarl.evaluation.record import Evaluation, part_of
 
 
 def experience_of(evaluation: Evaluation, adaptation_episodes: int) -> tuple[int, ...]:
-    """Return the episodes of experience before each measured stage.
+    """Return the episodes before each measured stage.
 
     ``adaptation_episodes`` is the number a step takes; it is unused for a sequential agent.
     """
@@ -42,7 +42,7 @@ def common_counts(experiences: Sequence[tuple[str, tuple[int, ...]]]) -> tuple[i
 
 
 def at_counts(evaluation: Evaluation, adaptation_episodes: int, counts: Sequence[int]) -> Evaluation:
-    """Return an evaluation's stages after these numbers of episodes."""
+    """Return an evaluation's stages after these episodes."""
     stages = [experience_of(evaluation, adaptation_episodes).index(count) for count in counts]
     return replace(
         evaluation,

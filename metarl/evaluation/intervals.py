@@ -98,7 +98,7 @@ def combine(found: Values, parts: Sequence[Limits]) -> Limits:
 
 
 def unseen(found: Values, tasks: int, level: float, bounds: tuple[float, float]) -> Limits:
-    """Return intervals for estimates on which all tasks agree.
+    """Return intervals where all tasks agree.
 
     Tasks of a kind that none of T drawn ones is of have a probability of at most
     ``r = 1 - ((1 - level) / 2)^(1 / T)``, about 3.7 / T at 95 % (the two-sided rule of three). Their scores
@@ -114,7 +114,7 @@ def unseen(found: Values, tasks: int, level: float, bounds: tuple[float, float])
 def rank_limits(
     found: float, seeds: tuple[int, int], concordance: float, tasks: Limits, level: float
 ) -> Limits:
-    """Return the narrowest interval that few seeds' Mann-Whitney statistic allows.
+    """Return few seeds' narrowest Mann-Whitney interval.
 
     Where all seeds of one run beat all of another, the spread over seeds is zero, and yet of two equal agents
     with three seeds each one does so in one case of ten. So the variance over seeds is taken from the

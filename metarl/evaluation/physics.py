@@ -18,7 +18,7 @@ Physics = dict[str, Json]
 
 
 def physics_of(suite: TaskDistribution, engine: str) -> Physics:
-    """Return the physics of a suite on an engine here."""
+    """Return a suite's physics on an engine here."""
     base = without_bonus(suite)
     models: dict[str, Json] = dict(base.model_sums()) if isinstance(base, HasModels) else {}
     found: Physics = {"engine": engine, "mujoco": _version("mujoco")}

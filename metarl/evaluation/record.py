@@ -170,7 +170,7 @@ def scores_of(evaluations: Sequence[Evaluation], step: int, quantity: str) -> Va
 
 
 def check_same_tasks(evaluations: Sequence[Evaluation]) -> None:
-    """Check that evaluations share tasks and number of steps.
+    """Check that evaluations share tasks and steps.
 
     Raises:
         MetarlError: if there are none, or their tasks or numbers of adaptation steps differ.

@@ -38,7 +38,7 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class Reference:
-    """What a policy that learns nothing reaches on some tasks."""
+    """Reference of a policy that learns nothing."""
 
     policy: str
     """``"idle"`` or ``"random"``."""
@@ -145,7 +145,7 @@ def measure_references(
     num_workers: int = 0,
     on_step: Callable[[int], None] | None = None,
 ) -> tuple[Reference, ...]:
-    """Measure the policies that learn nothing, :data:`EPISODES` of each task."""
+    """Measure policies that learn nothing."""
     discrete = isinstance(suite.action_space, Discrete)
     slots = min(_SLOTS, len(tasks) * max(EPISODES.values()))
     env = suite.make_vector_env(slots, engine=engine, num_workers=num_workers)
@@ -228,7 +228,7 @@ def references_from_json(data: Json) -> tuple[Reference, ...]:
 
 
 def _read(path: Path, key: Mapping[str, Json]) -> tuple[Reference, ...] | None:
-    """Return kept references, if they are of this very key."""
+    """Return kept references of this very key."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -43,7 +43,7 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Bootstrap:
-    """How intervals are made: level, resamples, coverage and bounds."""
+    """Level, resamples, coverage and bounds of intervals."""
 
     level: float = 0.95
     """Confidence, between 0 and 1."""
@@ -130,7 +130,7 @@ def confidence_interval(values: Values, rng: np.random.Generator, how: Bootstrap
 
 
 def mean_intervals(values: Values, rng: np.random.Generator, how: Bootstrap = DEFAULT) -> list[Interval]:
-    """Return K means over seeds and tasks, with intervals.
+    """Return K means and their intervals.
 
     ``values`` are ``[S, T, K]``, all finite; each is treated as in :func:`confidence_interval`.
     """
@@ -138,7 +138,7 @@ def mean_intervals(values: Values, rng: np.random.Generator, how: Bootstrap = DE
 
 
 def aggregates(values: Values, rng: np.random.Generator, how: Bootstrap = DEFAULT) -> Aggregates:
-    """Return mean, interquartile mean and median, as :func:`confidence_interval` does."""
+    """Return mean, interquartile mean and median, with intervals."""
     scores = _matrix(values)
 
     def others(drawn: Values) -> Values:
@@ -150,7 +150,7 @@ def aggregates(values: Values, rng: np.random.Generator, how: Bootstrap = DEFAUL
 def paired_gain(
     before: Values, after: Values, rng: np.random.Generator, how: Bootstrap = DEFAULT
 ) -> Interval:
-    """Return the mean of ``after - before`` with its interval.
+    """Return ``after - before``'s mean with its interval.
 
     Both are ``[T]`` or ``[S, T]``, of the same seeds and tasks in the same order; ``how.bounds`` are theirs.
 
@@ -357,7 +357,7 @@ def _drawn_intervals(
 
 
 def _joined(found: Values, sources: Sequence[Source], tasks: int, how: Bootstrap) -> list[Interval]:
-    """Return numbers ``[K]`` with the combined intervals of all sources."""
+    """Return numbers ``[K]`` with combined intervals."""
     both = combine(found, [limits(found, source, how.level, how.bounds) for source in sources])
     alone = unseen(found, tasks, how.level, how.bounds)
     variance = sum((source.variance for source in sources), np.zeros_like(found))

@@ -1,4 +1,4 @@
-"""Summaries, with intervals, of one seed's evaluation or of several."""
+"""Summaries, with intervals, of seeds' evaluations."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from metarl.evaluation.statistics import (
 from metarl.functional.ranks import spearman
 
 FEWEST_RANKED = 5
-"""Fewest tasks that a rank correlation says something of."""
+"""Fewest tasks with a meaningful rank correlation."""
 LEAST_AGREEMENT = 0.3
 """Rank correlation below which return and success disagree."""
 
@@ -37,7 +37,7 @@ class Measures:
     gains: tuple[Interval, ...]
     """Mean over tasks of the score after k steps minus that before adapting."""
     worse: tuple[Interval, ...]
-    """Share of tasks that score lower than before adapting."""
+    """Share of tasks that adapting makes worse."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Few-shot classification by comparing embeddings: Prototypical and Matching Networks.
+"""Classification by comparing embeddings: Prototypical, Matching Networks.
 
     N   classes of an episode (its ways)
     K   labelled examples of each class (its shots)
@@ -108,7 +108,7 @@ def _episodes(
 
 
 def embed(encoder: nn.Module, episode: Episode) -> Episode:
-    """Return the episode with embeddings in place of examples.
+    """Return the episode with its examples embedded.
 
     The encoder takes ``[B, ...]`` to ``[B, E]``; another shape is refused.
     """

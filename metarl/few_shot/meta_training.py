@@ -131,7 +131,7 @@ def meta_loss(
 def adapt(
     model: nn.Module, support: Examples, inner_lr: float, num_inner_steps: int, *, loss: Loss = default_loss
 ) -> nn.Module:
-    """Return a copy of a module adapted to one task.
+    """Return a module's copy adapted to one task.
 
     ``model`` is mostly what :func:`maml` returned, and stays as it was; ``support`` has inputs ``[n, ...]``
     and targets ``[n, ...]``. Other arguments as in :func:`maml`; more inner steps than there are fine.

@@ -21,7 +21,7 @@ Loss: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def default_loss(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Return mean squared error or, for integer targets, cross-entropy.
+    """Return squared error; for integer targets, cross-entropy.
 
     Outputs are ``[n, ...]`` as the targets, or logits ``[n, C, ...]`` where these are classes ``[n, ...]``
     from 0 to C - 1.
@@ -67,7 +67,7 @@ class TaskLosses:
     """One call for all tasks by ``torch.func.vmap``, or one call for each task."""
 
     def __call__(self, params: Params, examples: Examples) -> torch.Tensor:
-        """Return losses ``[M]`` on stacked examples ``[M, n, ...]``."""
+        """Return losses ``[M]`` on examples ``[M, n, ...]``."""
         inputs, targets = examples
         if self.batched:
             # every task draws dropout of its own

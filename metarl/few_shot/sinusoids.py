@@ -18,7 +18,7 @@ _CHUNK = 100  # tasks drawn at once
 
 
 def sinusoids(generator: torch.Generator, *, shots: int, queries: int) -> Iterator[Task]:
-    """Yield tasks of ``shots`` and ``queries`` points ``[n, 1]``, endlessly."""
+    """Yield tasks of ``shots`` and ``queries`` points, endlessly."""
     while True:
         amplitude = 0.1 + 4.9 * torch.rand(_CHUNK, 1, 1, generator=generator)
         phase = math.pi * torch.rand(_CHUNK, 1, 1, generator=generator)

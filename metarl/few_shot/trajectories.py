@@ -57,7 +57,7 @@ def task_prototypes(encoder: nn.Module, examples: torch.Tensor) -> torch.Tensor:
 
 
 def condition(rollout: Rollout, context: torch.Tensor) -> Rollout:
-    """Append each task's context ``[M, E]`` to its observations.
+    """Append tasks' contexts ``[M, E]`` to observations.
 
     Raises:
         MetarlError: if there is not one context for each task.

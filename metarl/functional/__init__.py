@@ -1,1 +1,1 @@
-"""Mathematics as functions of tensors and arrays, without state."""
+"""Stateless mathematics of tensors and arrays."""

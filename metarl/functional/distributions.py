@@ -1,4 +1,4 @@
-"""Action distributions, diagonal Gaussian and categorical, as functions of tensors.
+"""Diagonal Gaussian and categorical distributions of actions.
 
 Components of a Gaussian are independent, so densities add their logs. A categorical draws one-hot vectors, so
 that the values of either have a last axis A. Each function serves both, as the type of its argument says.

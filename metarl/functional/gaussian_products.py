@@ -1,4 +1,4 @@
-"""Products of Gaussian factors, as sums of natural parameters.
+"""Gaussian products as sums of natural parameters.
 
 Source: Rakelly et al. 2019, PEARL (arXiv 1903.08254), section 4.1: ``q(z|c)`` is proportional to the product
 over transitions of ``N(f_mu(c_n), f_sigma(c_n))``. A product does not depend on the order of its factors.
@@ -54,6 +54,6 @@ def posterior(evidence: Evidence) -> Gaussian:
 
 
 def kl_to_standard_normal(gaussian: Gaussian) -> torch.Tensor:
-    """Return KL(gaussian || N(0, 1)), summed over components, ``[...]``."""
+    """Return KL(gaussian || N(0, 1)) over components, ``[...]``."""
     zeros = torch.zeros_like(gaussian.mean)
     return kl_divergence(gaussian, Gaussian(zeros, zeros))

@@ -50,7 +50,7 @@ def join_tasks(parts: Sequence[Params]) -> Params:
 
 
 def add(parts: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Add same-shaped tensors in order, in float64, and round once."""
+    """Add tensors in order, in float64; round once."""
     if len(parts) == 1:
         return parts[0]
     return torch.stack([part.double() for part in parts]).sum(dim=0).to(parts[0].dtype)
@@ -67,17 +67,17 @@ def detach(params: Params) -> Params:
 
 
 def requires_grad(params: Params) -> Params:
-    """Return leaves that require gradients and share memory with ``params``."""
+    """Return leaves that share ``params``'s memory."""
     return {name: value.detach().requires_grad_() for name, value in params.items()}
 
 
 def flatten(params: Params) -> torch.Tensor:
-    """Concatenate parameters into one vector, in the dict's order."""
+    """Concatenate parameters in the dict's order."""
     return torch.cat([value.reshape(-1) for value in params.values()])
 
 
 def unflatten(vector: torch.Tensor, like: Params) -> Params:
-    """Undo :func:`flatten`, with the names and shapes of ``like``."""
+    """Undo :func:`flatten`, with names and shapes of ``like``."""
     pieces = vector.split([value.numel() for value in like.values()])
     return {name: piece.reshape(like[name].shape) for name, piece in zip(like, pieces, strict=True)}
 
@@ -99,12 +99,12 @@ def map_values(function: Callable[[torch.Tensor], torch.Tensor], params: Params)
 
 
 def flatten_tasks(params: Params) -> torch.Tensor:
-    """Concatenate each task's parameters, ``[M, ...]`` to ``[M, P]``."""
+    """Concatenate tasks' parameters, ``[M, ...]`` to ``[M, P]``."""
     return torch.cat([value.flatten(1) for value in params.values()], dim=1)
 
 
 def unflatten_tasks(vectors: torch.Tensor, like: Params) -> Params:
-    """Undo :func:`flatten_tasks`, with the names and shapes of ``like``."""
+    """Undo :func:`flatten_tasks`, with names and shapes of ``like``."""
     pieces = vectors.split([value[0].numel() for value in like.values()], dim=1)
     return {name: piece.reshape(like[name].shape) for name, piece in zip(like, pieces, strict=True)}
 
@@ -135,5 +135,5 @@ def take_saved(own: Params, saved: Params) -> Params:
 
 
 def shape_in(params: Params, name: str) -> str:
-    """Describe a tensor's shape, or that it is absent."""
+    """Describe a tensor's shape, or its absence."""
     return str(tuple(params[name].shape)) if name in params else "absent"

@@ -1,4 +1,4 @@
-"""Ranks of numbers, where equal ones share a rank."""
+"""Ranks of numbers; equal ones share theirs."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def trial_advantages(
 
 
 def returns_so_far(rewards: torch.Tensor, mask: torch.Tensor, discount: float) -> torch.Tensor:
-    """Return each step's discounted sum of rewards until then.
+    """Return each step's discounted rewards until then.
 
     Their deviation is that of what a value predicts, as in stable-baselines3's ``VecNormalize``.
     """

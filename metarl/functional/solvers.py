@@ -15,7 +15,7 @@ def conjugate_gradient(
     iterations: int,
     tolerance: float = 1e-10,
 ) -> torch.Tensor:
-    """Solve ``H x = target`` by conjugate gradients; return ``[P]``.
+    """Solve ``H x = target`` by conjugate gradients.
 
     H is symmetric positive definite, and known by its products.
     Source: Hestenes and Stiefel 1952; Nocedal and Wright 2006, algorithm 5.2.
@@ -62,7 +62,7 @@ def backtracking_line_search(
     shrink: float,
     max_trials: int,
 ) -> LineSearch:
-    """Return the first acceptable point of ``start + shrink^j step``.
+    """Return the first acceptable ``start + shrink^j step``.
 
     Points are ``[P]``, from j = 0 on; after ``max_trials`` it is ``start``, unchanged.
     """

@@ -20,7 +20,7 @@ class SquashedSample(NamedTuple):
 
 
 def squash(gaussian: Gaussian, noise: torch.Tensor) -> SquashedSample:
-    """Turn standard normal noise into squashed actions, ``[..., A]``.
+    """Turn standard normal noise into squashed actions.
 
     Zeros give the action of the mean. Gradients flow to mean and deviation through the actions and their
     densities (the reparametrisation).

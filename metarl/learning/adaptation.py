@@ -76,7 +76,7 @@ def inner_steps(
     first_order: bool = False,
     adaptable: Collection[str] | None = None,
 ) -> Params:
-    """Take one step per batch, for any losses; see :func:`adapt`.
+    """Take one step per batch; see :func:`adapt`.
 
     ``losses`` gives each task's own loss ``[M]``, a function of (stacked parameters, one batch).
     """

@@ -170,7 +170,7 @@ def above_rounding(deviation: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
 
 
 def make_batch(rollout: Rollout, advantages: torch.Tensor) -> Batch:
-    """Join each task's episodes, with advantages ``[M, K, T]``."""
+    """Join tasks' episodes, with advantages ``[M, K, T]``."""
     mask = rollout.mask.flatten(1).to(advantages.dtype)
     return Batch(
         observations=rollout.observations.flatten(1, 2),

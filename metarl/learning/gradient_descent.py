@@ -91,7 +91,7 @@ Objectives: TypeAlias = Sequence[Objective] | Shared[Objective]
 
 
 class LossAndGradient(NamedTuple):
-    """Whole objective at some parameters, all chunks added up."""
+    """Objective at some parameters, over all chunks."""
 
     loss: torch.Tensor  # a scalar, without a graph
     gradient: Params
@@ -112,7 +112,7 @@ def is_count(name: str) -> bool:
 
 
 def start_descent(params: Params, config: DescentConfig, *, name: str = "") -> Params:
-    """Return the optimiser's memory before its first step on ``params``.
+    """Return the optimiser's memory before any step.
 
     ``name`` distinguishes several optimisers of an agent; by default it is the optimiser's kind.
     """
@@ -147,7 +147,7 @@ def loss_and_gradient(objectives: Objectives, params: Params) -> LossAndGradient
 
 
 def value_of(objectives: Objectives, params: Params) -> LossAndMetrics:
-    """Return the sum of the chunks' objectives, without a graph."""
+    """Return the chunks' summed objectives, without a graph."""
 
     def of_chunk(objective: Objective) -> LossAndMetrics:
         loss, metrics = objective(requires_grad(params))
@@ -173,7 +173,7 @@ def descend_objective(
     name: str = "",
     should_stop: Callable[[], bool] = never,
 ) -> Descent:
-    """Take several steps down an objective, differentiated anew before each.
+    """Take several gradient steps down an objective.
 
     Args:
         params: where the first step starts.

@@ -74,7 +74,7 @@ class LSTMOptimizer:
         inner_lr: float,
         dtype: torch.dtype = torch.float32,
     ) -> Params:
-        """Draw weights with which a step is nearly gradient descent.
+        """Draw weights for nearly gradient descent.
 
         Args:
             generator: where they are drawn from, uniform in ±0.01 as in the paper's own code.
@@ -97,7 +97,7 @@ class LSTMOptimizer:
         return {name: like.new_zeros(num_tasks, coordinates, size) for name, size in sizes.items()}
 
     def rule(self, weights: Params) -> UpdateRule:
-        """Return the update rule, with a memory beside its parameters."""
+        """Return the update rule, its memory apart."""
 
         def step(params: Params, gradients: Params, losses: torch.Tensor) -> Params:
             theta = {name: params[name] for name in gradients}
@@ -114,7 +114,7 @@ class LSTMOptimizer:
 def remember(
     weights: Params, memory: Params, theta: torch.Tensor, slopes: torch.Tensor, losses: torch.Tensor
 ) -> Params:
-    """Read one gradient; return the new memory and gates.
+    """Read one gradient; return new memory and gates.
 
     ``theta`` and ``slopes``, ``[M, P]``, are every parameter of every task and its gradient; ``losses``
     ``[M]``.

@@ -47,10 +47,10 @@ class PPOConfig(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class TrialPPOConfig(PPOConfig):
-    """Trials of several episodes, and the advantages over them."""
+    """Trials of several episodes, and their advantages."""
 
     trial_episodes: Annotated[int, Ge(1), Le(101)] = 2
-    """Episodes of a trial, over which memory is kept."""
+    """Episodes of a trial, which share a memory."""
     discount: Annotated[float, Ge(0), Le(1)] = 0.99
     """Reward discount per step, also across a trial's episodes."""
     gae_lambda: Annotated[float, Ge(0), Le(1)] = 0.95
@@ -148,7 +148,7 @@ def scaled_advantages(advantages: torch.Tensor, live: torch.Tensor) -> torch.Ten
 
 
 def clip_gradient(gradient: Params, max_norm: float) -> tuple[Params, float]:
-    """Return the gradient clipped to ``max_norm``, and its own norm.
+    """Return the clipped gradient and its norm.
 
     Source: Pascanu et al. 2013, arXiv 1211.5063.
     """

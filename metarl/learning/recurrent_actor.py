@@ -15,7 +15,7 @@ from metarl.networks.recurrent_policy import MEMORY, RecurrentPolicy
 from metarl.types import Params
 
 POLICY, VALUE = "policy", "value"
-"""Names of what a step records besides its action."""
+"""Names of a step's records besides its action."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class RecurrentActor:
 
     @cached_property
     def acting(self) -> ActingPolicy:
-        """The policy with these parameters, ready for many steps."""
+        """The policy with these parameters, for many steps."""
         return ActingPolicy(self.policy, self.params)
 
     @property

@@ -1,4 +1,4 @@
-"""Inputs of a policy with a memory, on running scales.
+"""Scaled inputs of a policy with a memory.
 
 At each step they are the observation, the previous action and reward and whether an episode starts (Duan et
 al. 2016, arXiv 1611.02779, section 2.2) and, if asked for, how observation and reward changed since the step
@@ -25,7 +25,7 @@ INPUT_LIMIT = 10.0  # deviations that an input may differ from its mean, where i
 
 
 class Changes(NamedTuple):
-    """Changes since the step before; zero where an episode starts."""
+    """Changes since the last step, zero at starts."""
 
     observations: torch.Tensor  # [..., O]
     rewards: torch.Tensor

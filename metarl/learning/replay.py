@@ -105,7 +105,7 @@ class ReplayBuffer:
     def sample(
         self, tasks: Sequence[Task], batch_size: int, rng: np.random.Generator, *, newest: int = 0
     ) -> Transitions:
-        """Draw ``batch_size`` steps of each task, uniformly and with replacement.
+        """Draw ``batch_size`` steps of each task, with replacement.
 
         ``newest`` limits the draws to this many of a task's newest additions; 0 draws from all. A task
         without steps raises ``MetarlError``.
@@ -124,7 +124,7 @@ class ReplayBuffer:
         tasks: Sequence[Task] | None = None,
         newest: int = 0,
     ) -> ReplayedTrials:
-        """Draw N = ``num_trials`` whole trials, uniformly and with replacement.
+        """Draw ``num_trials`` whole trials, with replacement.
 
         They are N of each of M ``tasks``; None draws N of any task, and M is 1. ``newest`` limits the draws
         to this many of the newest additions (of each task); 0 draws from all. A task without trials raises
@@ -155,7 +155,7 @@ class ReplayBuffer:
         return State({}, {}, tuple(block.segment() for block in self._blocks))
 
     def load_state(self, state: State) -> None:
-        """Continue from a state's segments, read at first use.
+        """Continue from segments, read at first use.
 
         An agent that only acts never needs them.
         """
@@ -171,7 +171,7 @@ class ReplayBuffer:
         self._additions = 0
 
     def _read_saved(self) -> None:
-        """Read a loaded state's segments; unfit ones raise ``MetarlError``."""
+        """Read a state's segments; unfit ones raise ``MetarlError``."""
         if self._saved is None:
             return
         # clear first, since appending must not read the saved segments again
@@ -260,7 +260,7 @@ class ReplayBuffer:
 
 
 def _rows(rollouts: Sequence[Rollout]) -> tuple[Params, torch.Tensor]:
-    """Return rows of trials, and lengths ``[M, K, E]``.
+    """Return trials' rows and lengths, ``[M, K, E]``.
 
     The rows are the live steps by task, slot, episode and step, with an extra row after each episode.
     """

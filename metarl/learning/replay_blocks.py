@@ -100,7 +100,7 @@ class Index:
     additions: Integers  # likewise for additions
 
     def newest(self, count: int) -> Integers:
-        """Return rows of the newest additions; 0 stands for all."""
+        """Return the newest additions' rows; 0 means all."""
         return self.rows[self._start(count) :]
 
     def draw_trials(self, num_trials: int, rng: np.random.Generator, newest: int) -> list[Integers]:
@@ -140,7 +140,7 @@ def index_of(blocks: Sequence[Block], name: str | None) -> Index:
 
 
 def unpack(tensors: Params) -> tuple[Params, Episodes]:
-    """Return a segment's rows and episodes; others raise ``MetarlError``."""
+    """Return a segment's rows and episodes, or raise."""
     expected = {*STEP_FIELDS, *_EPISODE_FIELDS, _TASK_IDS}
     if tensors.keys() != expected:
         raise MetarlError(

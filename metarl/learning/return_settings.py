@@ -26,7 +26,7 @@ class ReturnsConfig(Settings):
     """Divisor of centered advantages; garage and metaworld-algorithms use "var"."""
 
     def batch(self, rollout: Rollout) -> Batch:
-        """Return a rollout's transitions with advantages, as losses read them."""
+        """Return a rollout's transitions with advantages."""
         advantages = estimate_advantages(
             rollout,
             discount=self.discount,

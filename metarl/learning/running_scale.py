@@ -1,4 +1,4 @@
-"""Running means and deviations over batches, which scale networks' inputs."""
+"""Running means and deviations, which scale inputs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Scale(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """Count, mean and mean squared deviation from the mean."""
+    """Count, mean and mean squared deviation."""
 
     seen: torch.Tensor  # a float64 scalar
     mean: torch.Tensor  # [...] float64
@@ -42,7 +42,7 @@ class Moments(NamedTuple):
 
     @property
     def scale(self) -> Scale:
-        """Mean and deviation in float32, to be applied many times."""
+        """Mean and deviation in float32, applied often."""
         return Scale(self.mean.float(), self.deviation)
 
 
@@ -67,7 +67,7 @@ def with_batch(moments: Moments, values: torch.Tensor) -> Moments:
 
 
 def save_moments(scales: Mapping[str, Moments]) -> Params:
-    """Return moments as tensors named ``scale.NAME.seen``, ``.mean`` and ``.variance``."""
+    """Return moments as ``scale.NAME.seen``, ``.mean`` and ``.variance``."""
     return {
         f"scale.{name}.{part}": value
         for name, moments in scales.items()
@@ -76,5 +76,5 @@ def save_moments(scales: Mapping[str, Moments]) -> Params:
 
 
 def load_moments(params: Params, names: Iterable[str]) -> list[Moments]:
-    """Return the moments of each name that :func:`save_moments` gave."""
+    """Return the named moments that :func:`save_moments` gave."""
     return [Moments(*(params[f"scale.{name}.{part}"] for part in Moments._fields)) for name in names]

@@ -32,7 +32,7 @@ WEIGHTS, ACTOR, CRITIC = "weights", "actor", "critic"
 
 @dataclass(frozen=True, kw_only=True)
 class SACConfig(Settings):
-    """The settings of soft actor-critic; the defaults are stable-baselines3's."""
+    """Settings of soft actor-critic; defaults are stable-baselines3's."""
 
     discount: Annotated[float, Ge(0), Le(1)] = 0.99
     """Reward discount for each step."""
@@ -139,7 +139,7 @@ def polyak(target: torch.Tensor, source: torch.Tensor, rate: float) -> torch.Ten
 
 @dataclass(frozen=True)
 class SAC:
-    """Networks, settings, and the names in each vector of parameters."""
+    """Networks, settings and parameters' names."""
 
     policy: SquashedPolicy
     critic: TwinCritic

@@ -20,7 +20,7 @@ from metarl.learning.advantages import Batch
 
 
 def likelihood_ratio(log_probs: torch.Tensor, old_log_probs: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Return each task's loss ``-mean_t A_t pi(a_t|s_t) / pi_old(a_t|s_t)``.
+    """Return losses ``-mean_t A_t pi(a_t|s_t) / pi_old(a_t|s_t)``.
 
     Source: Rothfuss et al. 2019, ProMP (arXiv 1810.06784), section 6, the inner objective.
     """

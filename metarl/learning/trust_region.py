@@ -34,7 +34,7 @@ class TrustRegionConfig(Settings):
 
 
 class LossAndKL(NamedTuple):
-    """Loss and KL divergence at some parameters, both scalars."""
+    """Scalar loss and KL divergence at some parameters."""
 
     loss: torch.Tensor
     kl: torch.Tensor

@@ -1,1 +1,1 @@
-"""Policies and value functions as functions of their parameters."""
+"""Policies and values as functions of parameters."""

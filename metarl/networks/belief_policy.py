@@ -14,7 +14,7 @@ from metarl.types import Params
 
 @dataclass(frozen=True, kw_only=True)
 class BeliefPolicy:
-    """Perceptrons of policy and value, which share no layer."""
+    """Perceptrons of policy and value, sharing no layer."""
 
     input_size: int  # size of an observation and a belief together
     action_size: int

@@ -34,7 +34,7 @@ class BeliefNetworks(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class BeliefNetworkConfig(Settings):
-    """Sizes of encoder, decoders and policy, and its deviations' range."""
+    """Sizes of networks, and the deviations' range."""
 
     latent_size: Units = 5
     """Size of the task embedding."""

@@ -1,4 +1,4 @@
-"""Policy with a task's own context beside the observation.
+"""Policy that reads a task's own context.
 
 Source: Zintgraf et al. 2019, CAVIA (arXiv 1810.03642), section 3: the context parameters phi are concatenated
 to the input of the first layer, start every task at zero, and are all that adapts; the weights are shared.
@@ -35,7 +35,7 @@ class ContextPolicy:
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of the parameters that tasks share, without task axis."""
+        """Shapes of shared parameters, without task axis."""
         return self.network.shapes
 
     def initial_params(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
@@ -43,12 +43,12 @@ class ContextPolicy:
         return self.network.initial_params(generator, dtype)
 
     def blank_context(self, params: Params, num_tasks: int) -> Params:
-        """Return zero contexts, a leaf on the device of ``params``."""
+        """Return zero contexts, a leaf on ``params``'s device."""
         like = next(iter(params.values()))
         return {CONTEXT: like.new_zeros(num_tasks, self.context_size, requires_grad=True)}
 
     def __call__(self, params: Params, observations: torch.Tensor) -> Distribution:
-        """Return every task's action distribution for ``[M, B, O]``."""
+        """Return tasks' action distributions for ``[M, B, O]``."""
         return self.network(self._folded(params), observations)
 
     def within_bounds(self, params: Params) -> Params:
@@ -60,7 +60,7 @@ class ContextPolicy:
         return self.network.activations(self._folded(params), observations)
 
     def _folded(self, params: Params) -> Params:
-        """Fold each task's context into the first layer's bias."""
+        """Fold tasks' contexts into the first layer's bias."""
         weight, bias = params["layer_0.weight"], params["layer_0.bias"]
         split = weight.shape[1] - self.context_size
         # [s, phi] W + b = s W_s + (phi W_phi + b): the context moves the bias, once for all states

@@ -41,7 +41,7 @@ class LatentDecoder:
         }
 
     def __call__(self, params: Params, steps: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
-        """Predict each pair of steps and embeddings of B trials.
+        """Predict B trials' pairs of steps and embeddings.
 
         Steps are ``[N, B, I]``, embeddings ``[P, B, L]``, predictions ``[P, N, B, D]``.
         """

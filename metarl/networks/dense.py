@@ -16,7 +16,7 @@ from metarl.types import Params
 
 @dataclass(frozen=True)
 class DenseNetwork:
-    """Perceptron, or several stacked ones that read the same inputs.
+    """Perceptron, or several stacked, of the same inputs.
 
     Weights are ``[in, out]`` and biases ``[out]``; of several copies ``[copies, in, out]`` and
     ``[copies, 1, out]``, so that one batched product serves all.

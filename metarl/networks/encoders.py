@@ -63,7 +63,7 @@ class BeliefEncoder:
         return params
 
     def embed(self, params: Params, seen: Transition) -> torch.Tensor:
-        """Return what the cell reads of transitions, ``[..., E]``."""
+        """Return transitions as the cell's inputs, ``[..., E]``."""
         paid = torch.stack([seen.rewards, seen.episode_starts.to(seen.rewards.dtype)], dim=-1)
         parts = (("see_action", seen.actions), ("see_reward", paid), ("see_observation", seen.observations))
         return torch.cat([torch.tanh(apply_layer(params, name, part)) for name, part in parts], dim=-1)

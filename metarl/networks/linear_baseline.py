@@ -28,7 +28,7 @@ def linear_features(observations: torch.Tensor, steps: torch.Tensor) -> torch.Te
 
 
 def num_linear_features(observation_size: int) -> int:
-    """Return the number of :func:`linear_features` of O observed numbers."""
+    """Return how many :func:`linear_features` O numbers have."""
     return 2 * observation_size + 4
 
 

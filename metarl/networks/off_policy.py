@@ -1,4 +1,4 @@
-"""Squashed Gaussian policy and twin Q functions of soft actor-critic.
+"""Soft actor-critic's squashed Gaussian and twin Q functions.
 
 Source: Haarnoja et al. 2018, arXiv 1812.05905. Both read a state, which an agent puts together: the
 observation alone, or with what it inferred of the task beside it.
@@ -28,7 +28,7 @@ class SquashedPolicy:
 
     @property
     def network(self) -> DenseNetwork:
-        """Perceptron of the means, then of the log deviations."""
+        """Perceptron of means and log deviations."""
         return DenseNetwork(POLICY, (self.state_size, *self.hidden_sizes, 2 * self.action_size))
 
     def __call__(self, params: Params, states: torch.Tensor) -> Gaussian:
@@ -39,7 +39,7 @@ class SquashedPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class TwinCritic:
-    """Two Q functions, stacked so that one product serves both."""
+    """Two Q functions, stacked for one product."""
 
     state_size: int
     action_size: int

@@ -32,7 +32,7 @@ class ObservationScale(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class MLP:
-    """Perceptron with weights of its own for each task."""
+    """Perceptron with own weights for each task."""
 
     observation_size: int
     action_size: int  # units of the last layer
@@ -64,7 +64,7 @@ class MLP:
         return params
 
     def scaled(self, scale: ObservationScale) -> Self:
-        """Return the same perceptron, which reads observations on a scale."""
+        """Return the same perceptron for scaled observations."""
         return replace(self, scale=scale)
 
     def activations(self, params: Params, observations: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -21,7 +21,7 @@ LATENT = "latent"  # name of the latent z, [M, K, Z], in memory
 
 
 class ActionRange(NamedTuple):
-    """Map from networks' actions, in -1..1, to the suite's."""
+    """Map from actions in -1..1 to the suite's."""
 
     middle: torch.Tensor  # [A]
     half: torch.Tensor  # [A], half of the range
@@ -60,7 +60,7 @@ class PosteriorActor:
 
     @torch.no_grad()
     def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
-        """Draw actions given z; without a generator, take the likeliest."""
+        """Draw actions given z, or the likeliest."""
         latents = memory[LATENT]
         if generator is None:
             latents = posterior(self.evidence).mean.unsqueeze(1).expand_as(latents)

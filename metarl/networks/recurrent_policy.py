@@ -31,7 +31,7 @@ class Reading(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class RecurrentPolicy:
-    """Embedding, recurrent cell, and heads of policy and value.
+    """Embedding, recurrent cell, policy and value heads.
 
     The heads see the embedding beside the memory, so that what is seen now need not pass through the memory.
     """
@@ -102,7 +102,7 @@ class RecurrentPolicy:
         return params if self.discrete else {**params, "log_std": self.log_std(params)}
 
     def distribution(self, params: Params, chosen: torch.Tensor) -> Distribution:
-        """Return the distribution of means or logits, ``[..., A]``."""
+        """Return the distribution of means or logits."""
         if self.discrete:
             return Categorical(chosen)
         return Gaussian(chosen, self.log_std(params).expand_as(chosen))

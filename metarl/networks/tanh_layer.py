@@ -51,7 +51,7 @@ def tanh_(doubled: torch.Tensor) -> torch.Tensor:
 
 
 def minus_one(values: torch.Tensor) -> torch.Tensor:
-    """Return -1 as a scalar of the same kind."""
+    """Return -1 as a scalar of its kind."""
     return _minus_one(values.dtype, values.device)
 
 
@@ -86,7 +86,7 @@ class _Tanh(torch.autograd.Function):
 
 
 class _TanhLayer(torch.autograd.Function):
-    """One matrix product an input and two passes over units."""
+    """A matrix product an input, then two passes."""
 
     @staticmethod
     def forward(

@@ -1,4 +1,4 @@
-"""Check of an agent's promises, tried on a small suite.
+"""Check of an agent's promises, on small suites.
 
 The agents of metarl are held to the same claims, :mod:`metarl.plugins.agent_claims`.
 """

@@ -154,7 +154,7 @@ def permuting_tasks_permutes_adapted_policies(probe: AgentProbe) -> None:
 
 
 def a_task_adapts_alone_as_among_others(probe: AgentProbe) -> None:
-    """A task's adapted policy depends on that task's episodes alone."""
+    """A task's policy depends on its episodes alone."""
     agent, rollout = _adapts_without_noise(probe), probe.rollouts[0]
     together = probe.adapted(agent, rollout)
     for task in range(TASKS):

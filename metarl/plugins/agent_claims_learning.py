@@ -1,4 +1,4 @@
-"""Claims about learning: updates, saved and loaded states, and settings."""
+"""Claims about learning: updates, states and settings."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def updating_gives_the_same_numbers_again(probe: AgentProbe) -> None:
 
 
 def updating_reports_finite_numbers(probe: AgentProbe) -> None:
-    """An update returns metrics by name, each a finite float."""
+    """An update returns finite metrics by name."""
     metrics = probe.update(probe.build())
     expect(bool(metrics), "it returned no metrics")
     for name, value in metrics.items():
@@ -138,7 +138,7 @@ def state_of_another_architecture_is_refused(probe: AgentProbe) -> None:
 
 
 def state_of_another_precision_is_refused(probe: AgentProbe) -> None:
-    """Loading tensors of another dtype raises MetarlError and changes nothing."""
+    """Tensors of another dtype are refused, unloaded."""
     agent = probe.build()
     before = agent.state()
     for dtype in (torch.float64, torch.float16, torch.bfloat16):

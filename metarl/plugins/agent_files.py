@@ -41,19 +41,19 @@ def file_agent(place: str) -> type[AgentConfig]:
 
 
 def place_of(settings: Json) -> str | None:
-    """Return the place of settings' agent, if in a file."""
+    """Return the file of settings' agent, if any."""
     place = settings.get(FILE) if isinstance(settings, Mapping) else None
     return str(place) if place else None
 
 
 def is_in_file(config: object) -> bool:
-    """Return whether a config (class) comes from a file."""
+    """Return whether a config comes from a file."""
     return bool(getattr(config, FILE, ""))
 
 
 @contextmanager
 def naming_file(config: AgentConfig) -> Iterator[None]:
-    """Name a file's agent in exceptions of its methods.
+    """Name a file's agent in its exceptions.
 
     The traceback is a note of the error. Exceptions of other agents pass.
 
@@ -80,7 +80,7 @@ def naming_file(config: AgentConfig) -> Iterator[None]:
 
 
 def config_class(found: object, where: str) -> type[AgentConfig]:
-    """Check that something is a config class of an agent."""
+    """Check that something is an agent's config class."""
     if not inspect.isclass(found) or not issubclass(found, AgentConfig):
         kind = f"the class {found.__name__}" if inspect.isclass(found) else f"of type {type(found).__name__}"
         raise MetarlError(

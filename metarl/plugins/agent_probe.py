@@ -1,4 +1,4 @@
-"""Small trial of an agent, for claims about it."""
+"""Small trial of an agent's claims."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class OpenQuestion(Exception):
 
 
 def expect(condition: bool, seen: str) -> None:
-    """Raise :class:`BrokenPromise` with what was seen unless a condition holds."""
+    """Raise :class:`BrokenPromise` unless a condition holds."""
     if not condition:
         raise BrokenPromise(seen)
 
@@ -103,7 +103,7 @@ class AgentProbe:
         return agent.update(chosen, self.tasks, self.rng(seed), never)
 
     def states(self, num_tasks: int = TASKS, episodes: int = STATES) -> Inputs:
-        """Return trials' first steps, observed alike in all tasks."""
+        """Return first steps, observed alike in all tasks."""
         seen = torch.linspace(-0.5, 0.5, episodes * self.observation_size)
         seen = seen.reshape(1, episodes, self.observation_size).expand(num_tasks, -1, -1)
         return inputs_at_start(seen, self.action_size)
@@ -128,7 +128,7 @@ class AgentProbe:
         return chosen[0]
 
     def likeliest(self, actor: Actor, num_tasks: int = TASKS) -> torch.Tensor:
-        """Return noiseless actions and log densities in each task."""
+        """Return each task's noiseless actions and log densities."""
         return likely(self.act(actor, None, self.states(num_tasks)))
 
     def adapted(self, agent: MetaLearner, rollout: Rollout, seed: int = 0) -> torch.Tensor:
@@ -158,7 +158,7 @@ def actors_of(agent: MetaLearner, probe: AgentProbe) -> list[Actor]:
 
 
 def steps_of(rollout: Rollout, after: Rollout | None) -> Iterator[tuple[Inputs, int]]:
-    """Yield a rollout's steps, with the policy's inputs before each."""
+    """Yield a rollout's steps with the policy's inputs."""
     starts = torch.ones_like(rollout.mask[..., 0])
     actions, rewards = torch.zeros_like(rollout.actions[:, :, 0]), torch.zeros_like(rollout.rewards[..., 0])
     if after is not None:
@@ -178,7 +178,7 @@ def likely(action: Action) -> torch.Tensor:
 
 
 def take_tasks(rollout: Rollout, order: Sequence[int]) -> Rollout:
-    """Return the rollout of some tasks, in any order."""
+    """Return some tasks' rollout, in any order."""
     return rollout.map(lambda value: value[list(order)])
 
 

@@ -27,7 +27,7 @@ def names(group: str) -> list[str]:
 
 
 def load(group: str, name: str) -> object:
-    """Return what a name stands for, or raise MetarlError."""
+    """Return a name's object, or raise MetarlError."""
     entry = find(group, name)
     try:
         return cast("object", entry.load())
@@ -49,7 +49,7 @@ def find(group: str, name: str) -> EntryPoint:
 
 
 def describe(group: str, name: str) -> str:
-    """Describe a name and its source, or its error.
+    """Describe a name by its source or error.
 
     The first line of its docstring is read from the source; what is not found there is imported.
     """
@@ -79,7 +79,7 @@ def _entries(group: str) -> MappingProxyType[str, EntryPoint]:
 
 
 def _read(entry: EntryPoint) -> About | None:
-    """Read an entry's source; None if that takes running it."""
+    """Read an entry's source, without running it."""
     path = _source_file(tuple(entry.module.split(".")))
     for node in _parse(path).body if path is not None else ():
         if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == entry.attr:

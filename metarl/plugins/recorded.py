@@ -1,4 +1,4 @@
-"""Configs of runs of which only results are read.
+"""Configs of runs that are only read.
 
 An agent or a suite that does not load any more is described by its recorded settings.
 """
@@ -70,7 +70,7 @@ def config_of_results(data: Mapping[str, Json]) -> ExperimentConfig:
 def _found(
     find: Callable[[], type[ConfigT]], lost: type[ConfigT], kind: str, recorded: Json
 ) -> type[ConfigT]:
-    """Return a config class, or one of the recorded settings."""
+    """Return a config class, or recorded settings."""
     fields = recorded if isinstance(recorded, dict) else {}
     settings: dict[str, object] = {name: value for name, value in fields.items() if name != "kind"}
     try:

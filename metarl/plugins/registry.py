@@ -45,7 +45,7 @@ def suite_named(name: str) -> SuiteConfig:
 
 
 def agent(name: str) -> type[AgentConfig]:
-    """Return an agent's config class, by name or place ``my_file.py:MyConfig``."""
+    """Return an agent's config by name or file."""
     return file_agent(name) if is_place(name) else cast("type[AgentConfig]", load(AGENTS, name))
 
 

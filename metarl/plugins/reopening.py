@@ -1,4 +1,4 @@
-"""Check that a run can be opened again, before computing.
+"""Check that a run can be reopened.
 
 A run is opened from its ``config.json``: the classes of its suite and its agent are found by their names in
 the entry points, and built from the settings that are written there.
@@ -55,7 +55,7 @@ def check_reopens(config: ExperimentConfig) -> None:
 
 
 def _check_class(part: str, group: str, found: object, base: type) -> None:
-    """Check that an entry point leads to this class."""
+    """Check that an entry point gives this class."""
     if not isinstance(found, base):
         raise MetarlError(
             f"Expected the {part} of a run to be a {base.__name__}, got {_described(found)}; give an "
@@ -92,7 +92,7 @@ def _how_to_register(group: str, kind: str, own: type) -> str:
 
 
 def _place(own: type) -> str:
-    """Return where a class is, or would be, imported from."""
+    """Return where a class is imported from."""
     module = own.__module__
     if module == "__main__":
         module = Path(getattr(sys.modules[module], "__file__", None) or "my_module.py").stem
@@ -130,7 +130,7 @@ def _described(value: object) -> str:
 
 
 def _same(value: object, other: object) -> bool:
-    """Return whether a setting is unchanged, lists being tuples."""
+    """Compare settings; lists are tuples."""
     if isinstance(value, list | tuple) and isinstance(other, list | tuple):
         return len(value) == len(other) and all(map(_same, value, other))
     if isinstance(value, dict) and isinstance(other, dict):

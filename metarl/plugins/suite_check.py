@@ -69,7 +69,7 @@ class Probe:
         return self.compare(self.families[0])
 
     def compare(self, family: str) -> Plays:
-        """Play several tasks of a family alike, as time allows."""
+        """Play a family's tasks alike, as time allows."""
         plans = standard_plans(self.suite.action_space, self.suite.horizon)
         return play_plans(self.wide, siblings(self.suite, family), plans)
 
@@ -81,7 +81,7 @@ class Probe:
 
 
 Check = Callable[[Probe], Iterator[Finding | str]]
-"""Iterator of faults, doubts, and sentences about omitted parts."""
+"""Iterator of faults, doubts and omitted parts."""
 T = TypeVar("T")
 
 
@@ -91,7 +91,7 @@ def check_suite(suite: TaskDistribution) -> list[Fault]:
 
 
 def examine(suite: TaskDistribution, progress: Callable[[str], None] = lambda _: None) -> Findings:
-    """Try a distribution out, telling ``progress`` each part's name."""
+    """Try a distribution out, part by part."""
     found: list[Finding | str] = list(_tried(lists, suite))
     try:
         found += spaces(suite)
@@ -202,7 +202,7 @@ def respects_spaces(probe: Probe) -> Iterator[Fault]:
 
 
 def repeats(probe: Probe) -> Iterator[Fault]:
-    """Repeat a task, seed and actions after other tasks."""
+    """Repeat a task, seed and actions after others."""
     play(probe.env, probe.tasks[::-1], probe.draw(min(5, probe.length), seed=9), seed=4)
     if not same(play(probe.env, probe.tasks, probe.actions), probe.whole):
         yield Fault(
@@ -232,7 +232,7 @@ def tasks_differ(probe: Probe) -> Iterator[Finding]:
 
 
 def actions_matter(probe: Probe) -> Iterator[Fault]:
-    """Play the same tasks and seeds with other actions."""
+    """Play these tasks and seeds with other actions."""
     other = play(probe.env, probe.tasks, probe.draw(probe.length, seed=1))
     if not all(same(other.slot(slot), probe.whole.slot(slot)) for slot in range(SLOTS)):
         return
@@ -308,7 +308,7 @@ def truncates_at_the_horizon(probe: Probe) -> Iterator[Fault]:
 
 
 def _early_cuts(probe: Probe, lengths: npt.NDArray[np.intp]) -> Iterator[Fault]:
-    """Check for episodes that all end at one early length."""
+    """Check for episodes of one early length."""
     horizon = probe.suite.horizon
     truncated = (probe.first.ends & 2).astype(np.bool_)
     others = 1 + truncated.argmax(axis=1)[truncated.any(axis=1)]

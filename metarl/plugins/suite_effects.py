@@ -1,4 +1,4 @@
-"""Check that tasks differ, in episodes or the environment's state.
+"""Check that tasks differ, in episodes or state.
 
 A sparse reward looks as if all tasks were the same to any agent that does not reach it. So sameness alone is
 no fault: it is one if setting a task leaves no trace in the environment either.
@@ -97,7 +97,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 class Trace(NamedTuple):
-    """Differences that setting a task leaves in an environment."""
+    """Differences that a set task leaves behind."""
 
     changed: list[str]
     """Attributes that differ between tasks."""
@@ -108,7 +108,7 @@ class Trace(NamedTuple):
 
 
 def read_back(suite: TaskDistribution, env: TaskVectorEnv, tasks: Sequence[Task]) -> Trace | None:
-    """Compare the environment's state after each task, if readable."""
+    """Compare the environment's readable state after each task."""
     try:
         if not isinstance(suite, BuildsEnvironments):
             return _compared([_slots_after(env, task) for task in (tasks[0], *tasks)], [])
@@ -159,7 +159,7 @@ def _own_names(env: object) -> list[str]:
 
 
 def _unread(env: object, names: Sequence[str], actions: Array) -> bool:
-    """Return whether an episode reads none of the environment's attributes.
+    """Return whether an episode reads no attribute.
 
     For the time of the episode, the environment gets a class that notes every name that is looked up.
     """

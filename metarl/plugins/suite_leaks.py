@@ -1,4 +1,4 @@
-"""Search for leaks: observed entries that reveal the task.
+"""Search for observed entries that reveal the task.
 
 An agent should infer the task by acting. Tasks are compared under equal seeds and actions. An entry that
 differs between them from the reset on, or later on in a way that no state explains, is a leak; effects of a

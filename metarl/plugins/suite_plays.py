@@ -83,7 +83,7 @@ class Plays:
 
 
 def task_spread(values: Array, valid: Flags) -> Array:
-    """Return the spread over running tasks, ``[V, T, O]``.
+    """Return running tasks' spread, ``[V, T, O]``.
 
     It is 0 where fewer than two tasks are running, or where no network in float32 could see the difference.
 
@@ -110,7 +110,7 @@ def rounding(values: Array) -> Array:
 
 
 def siblings(suite: TaskDistribution, family: str, count: int = TASKS) -> list[Task]:
-    """Return training tasks of a family with different parameters."""
+    """Return a family's training tasks with different parameters."""
     listed = {task.parameters: task for task in suite.tasks("train") if task.family == family}
     return list(listed.values())[:count]
 
@@ -127,7 +127,7 @@ def standard_plans(space: Box | Discrete, num_steps: int) -> list[Plan]:
 
 
 def guided_plans(space: Box | Discrete, num_steps: int, most: int = 32) -> list[Plan]:
-    """Return plans that carry far: constant directions and random walks."""
+    """Return plans of constant directions and random walks."""
     if isinstance(space, Discrete):
         directions = list(space.start + np.arange(min(int(space.n), most)))
     else:
@@ -151,7 +151,7 @@ def guided_plans(space: Box | Discrete, num_steps: int, most: int = 32) -> list[
 def play_plans(
     env: TaskVectorEnv, tasks: Sequence[Task], plans: Sequence[Plan], seconds: float = SECONDS
 ) -> Plays:
-    """Play every plan with every task, a slot each.
+    """Play every plan with every task.
 
     After ``seconds`` all plays are cut to the steps so far.
     """
@@ -188,7 +188,7 @@ class _Play(NamedTuple):
 def _play(
     env: TaskVectorEnv, tasks: Sequence[Task], plan: Plan, limit: int, seconds: float
 ) -> tuple[_Play, float]:
-    """Return the episodes, and the seconds that their steps took."""
+    """Return episodes and the seconds of their steps."""
     count = len(tasks)
     env.set_tasks(tasks)
     first, _ = env.reset(seed=[plan.seed] * env.num_envs)  # type: ignore[arg-type]  # one for each slot

@@ -1,4 +1,4 @@
-"""Trace leaks to task parameters; leaks become faults or doubts."""
+"""Trace leaks to task parameters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MEND = "Leave it out: an agent is to find out by acting."
 _NAMED = 3
 """Most entries and parameters that a sentence names; it counts the others."""
 _ALONG = 0.9
-"""Least correlation of an entry that follows a parameter."""
+"""Least correlation of a parameter's entry."""
 _TRIES = 3
 """Number of other values tried for each parameter."""
 
@@ -97,7 +97,7 @@ def told_by_family(looked: Sequence[Plays]) -> Iterator[Finding]:
 
 
 def describe(suite: TaskDistribution, task: Task) -> Sequence[Parameter]:
-    """Return names of a task's parameters, if known the suite's."""
+    """Return the names of a task's parameters."""
     count = len(task.parameters)
     own = suite.describe_parameters(task.family) if isinstance(suite, DescribesParameters) else ()
     if len(own) == count:
@@ -174,7 +174,7 @@ def _values(plays: Plays, leaks: Sequence[Leak]) -> Array:
 
 
 def _correlation(leak: Leak, plays: Plays, number: int) -> float:
-    """Return an entry's correlation with a parameter over tasks."""
+    """Return how an entry correlates with a parameter."""
     shown = plays.observations[0, leak.since, :, leak.entry]
     given = plays.parameters[:, number]
     if shown.std() == 0 or given.std() == 0:

@@ -1,4 +1,4 @@
-"""Python files of users, ``my_file.py:my_name``, that a run depends on.
+"""Users' Python files that a run depends on.
 
 The file is run when it is needed, and found again by its absolute path. A run records the SHA-256 of the file
 and of each module beside it that it imports, so that a change of any of them is noticed.
@@ -73,7 +73,7 @@ class UserFile:
         return f"{self.path}:{self.name}"
 
     def sums(self) -> Sums:
-        """Return SHA-256 sums of the file and its imports."""
+        """Return SHA-256 sums of file and imports."""
         digests = self._digests()
         modules = tuple(f"{digest} {file}" for file, digest in digests.items() if file != self.path.name)
         return Sums(digests[self.path.name], modules)
@@ -87,7 +87,7 @@ class UserFile:
                 logger.warning("%s has changed since this run was started.", self.path.parent / name)
 
     def find(self, use: Callable[[object], ResultT]) -> ResultT:
-        """Run the file, and apply ``use`` to the named object."""
+        """Run the file; ``use`` the named object."""
         self._digests()  # says which file cannot be read
         try:
             module = import_file(self.path)
@@ -113,7 +113,7 @@ class UserFile:
 
 
 def own_names(module: ModuleType, source: bytes) -> list[str]:
-    """Return the public names that a module does not import."""
+    """Return a module's own public names."""
     imports = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import | ast.ImportFrom))
     imported = {(each.asname or each.name).partition(".")[0] for node in imports for each in node.names}
     return [name for name in vars(module) if not name.startswith("_") and name not in imported]
@@ -131,7 +131,7 @@ def require_parts(found: object, protocol: type, expected: str, where: str, mend
 
 
 def at_fault(error: BaseException, sentence: str) -> MetarlError:
-    """Describe an exception of a user's code, with its line."""
+    """Describe an exception and its line."""
     place = line_of(error)
     if isinstance(error, MetarlError):
         return MetarlError(f"{str(error).rstrip('.')}{place}.") if place else error

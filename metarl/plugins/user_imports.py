@@ -1,4 +1,4 @@
-"""Neighbouring modules that a user's file imports, read unrun."""
+"""Modules that a user's file imports, read unrun."""
 
 from __future__ import annotations
 

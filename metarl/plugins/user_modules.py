@@ -61,7 +61,7 @@ class UserFolder:
         return any(self.sources.get(name, content) != content for name, content in files.items())
 
     def holds(self, name: str) -> bool:
-        """Return whether a module is one of this folder."""
+        """Return whether a module is this folder's."""
         return f"{self.package}.{name}" in sys.modules or find_beside(self.path, name) is not None
 
 
@@ -71,7 +71,7 @@ _aliases: dict[str, UserFolder] = {}  # which folder's modules have bare names n
 
 
 def import_file(path: Path) -> ModuleType:
-    """Import a user's file as its folder's module, once.
+    """Import a user's file once, as a module.
 
     Its functions and classes travel to workers whole; the modules that it imports are imported there.
     """
@@ -144,7 +144,7 @@ def loads(pickled: bytes) -> object:
 
 
 def _folder_of(path: Path) -> UserFolder:
-    """Return a file's folder, a new version after changes."""
+    """Return a file's folder, renewed after changes."""
     files = files_imported(path)
     known = [folder for folder in _folders.values() if folder.path == str(path.parent)]
     folder = max(known, key=lambda each: each.version, default=None)
@@ -169,7 +169,7 @@ def _inherited_folders() -> list[str]:
 
 
 def _folder_in(names: Mapping[str, object] | None) -> UserFolder | None:
-    """Return the folder of a module's globals, if any."""
+    """Return the folder of a module's globals."""
     name = str((names or {}).get("__name__"))
     folder = name.removeprefix(f"{__name__}.").partition(".")[0]
     return _folders.get(f"{__name__}.{folder}")
@@ -195,7 +195,7 @@ def _import_beside(
 
 
 class _UserLoader(SourceFileLoader):
-    """Loader of the source first read, never of cached code."""
+    """Loads the source first read, never cached code."""
 
     def __init__(self, name: str, path: str, folder: UserFolder) -> None:
         super().__init__(name, path)
@@ -235,7 +235,7 @@ def _folder_named(package: str) -> UserFolder | None:
 
 
 def _spec(folder: UserFolder, name: str, places: Sequence[str] | None) -> ModuleSpec | None:
-    """Return the spec of a folder's package or module."""
+    """Return the spec of a folder's module."""
     if places is None:
         package = ModuleSpec(name, None, is_package=True)
         package.submodule_search_locations = [folder.path]
@@ -247,7 +247,7 @@ def _spec(folder: UserFolder, name: str, places: Sequence[str] | None) -> Module
 
 
 class _Alias(Loader):
-    """Loader of a user's module under its bare name."""
+    """Loads a user's module under its bare name."""
 
     def __init__(self, name: str) -> None:
         self._name = name

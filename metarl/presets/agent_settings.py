@@ -24,7 +24,7 @@ SHARED: Mapping[str, Mapping[str, object]] = {
 """By preset: for every agent that has such a setting."""
 
 _GATED: Mapping[str, Mapping[str, object]] = {"meta-lstm": {"inner_lr": 0.5}}
-"""Meta-LSTM's step is a gate, which is below 1."""
+"""Meta-LSTM's step is a gate, below 1."""
 
 # what explores has to be paid for what it finds, and moves are 0.1 at most
 _POINT_TRIALS: Mapping[str, object] = {

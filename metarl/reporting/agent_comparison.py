@@ -25,11 +25,11 @@ class AgentResult:
     run: EvaluatedRun
     summary: Summary
     of_seeds: dict[str, tuple[float, ...]]
-    """Each seed's mean after the last adaptation step, by quantity."""
+    """Each seed's mean after adapting, by quantity."""
 
 
 def write_agents(runs: Sequence[EvaluatedRun], output: Path, title: str) -> list[Path]:
-    """Write ``agents.csv`` and ``agents.png`` of comparable runs or sweeps.
+    """Write ``agents.csv`` and ``agents.png`` of comparable runs.
 
     They show results after the last adaptation step: mean, interquartile mean, gain and share made worse,
     with 95 % intervals over seeds and tasks, and each seed's mean. Returned are the files.

@@ -1,4 +1,4 @@
-"""Comparison of runs or sweeps on the same held-out tasks."""
+"""Comparison of runs on the same held-out tasks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from metarl.types import Json
 
 @dataclass(frozen=True)
 class EvaluatedRun:
-    """A run, or several that differ in their seed only."""
+    """A run, or several of different seeds."""
 
     name: str
     """Its folder's name."""
@@ -65,7 +65,7 @@ class EvaluatedRun:
         ]
 
     def at_counts(self, counts: Sequence[int]) -> EvaluatedRun:
-        """Return the stages after these numbers of episodes of experience."""
+        """Return the stages after these numbers of episodes."""
         evaluations = tuple(
             at_counts(side.evaluation, adaptation_episodes(side), counts) for side in self.sides
         )
@@ -200,7 +200,7 @@ def check_comparable_runs(runs: Sequence[EvaluatedRun]) -> None:
 def compare(
     ours: EvaluatedRun, theirs: EvaluatedRun, step: int, how: Bootstrap
 ) -> dict[str, ComparisonResult]:
-    """Compare returns and success rates after some adaptation steps.
+    """Compare returns and success after some adaptation steps.
 
     Raises:
         MetarlError: if the two cannot be compared, or were not measured after ``step`` steps.

@@ -1,4 +1,4 @@
-"""CSV files of curves and intervals, and means of curves."""
+"""CSV files of curves, intervals and means."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from metarl.storage.metrics import Row
 
 
 def average(runs: Sequence[Sequence[Row]]) -> list[Row]:
-    """Average shared metrics over runs, up to the shortest.
+    """Average shared metrics, up to the shortest run.
 
     Columns ``/low`` and ``/high`` have the range over runs.
     """

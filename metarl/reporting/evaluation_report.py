@@ -36,7 +36,7 @@ class Shown:
     most_likely: Evaluation | None = None
     """The same with the most likely actions, if both were measured."""
     references: tuple[Reference, ...] = ()
-    """What policies that learn nothing reach on the same tasks."""
+    """Reference of policies that learn nothing."""
     stream: Mapping[str, Json] = field(default_factory=dict)
     """Purpose and seed of its random numbers, if they are not those at a run's end."""
 
@@ -50,7 +50,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class EvaluationReport:
-    """Where evaluations of an experiment are shown and written."""
+    """Where an experiment's evaluations are shown and written."""
 
     experiment: Experiment
     tell: Tell
@@ -87,7 +87,7 @@ class EvaluationReport:
     def show(
         self, shown: Shown, stem: str, axis: Axis | None = None, notices: Mapping[str, str] = NOTHING
     ) -> list[Path]:
-        """Show an evaluation's tables and notices; write its files.
+        """Show an evaluation and write its files.
 
         ``axis`` is the second of the evaluation, if not adaptation steps.
         """

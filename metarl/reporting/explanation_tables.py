@@ -23,7 +23,7 @@ def explanation_tables(found: dict[str, Json]) -> list[Table]:
 
 
 def layer_table(found: dict[str, Json]) -> Table:
-    """Return each layer's share of the change, and its similarity."""
+    """Return each layer's share of change and similarity."""
     changes, seen = _part(found, "changes"), _part(found, "representations")
     rows = []
     for layer in dict.fromkeys(map(layer_of, changes)):

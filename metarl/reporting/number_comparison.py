@@ -41,12 +41,12 @@ class Number:
     """Words that name its row, such as ``"seed 0, 1"``."""
     column: str
     published: float | None
-    """None where the published table has no such number."""
+    """None where the published table has none."""
     low: float | None
-    """Lower end of the published interval; None without one."""
+    """Lower end of the published interval, if any."""
     high: float | None
     reproduced: float | None
-    """None where the reproduced table has no such number."""
+    """None where the reproduced table has none."""
     verdict: Verdict
 
     def to_json(self) -> dict[str, Json]:
@@ -57,7 +57,7 @@ class Number:
 def judge(
     published: float | None, reproduced: float | None, ends: tuple[float, float] | None, tolerance: float = 0
 ) -> Verdict:
-    """Return how a reproduced number compares with the published.
+    """Compare a reproduced number with the published one.
 
     Args:
         published: the number in the result's folder.
@@ -122,7 +122,7 @@ def compare_tables(
 
 
 def compare_curves(file: str, label: str, published: Rows, reproduced: Rows) -> list[Number]:
-    """Compare the returns and successes of two learning curves.
+    """Compare two learning curves' returns and successes.
 
     A metric is equal if it is so after every iteration. Otherwise its means over the last tenth of the
     published curve are compared, and the interval is the range that seeds and iterations span there.
@@ -164,7 +164,7 @@ def compare_curves(file: str, label: str, published: Rows, reproduced: Rows) -> 
 
 
 def read_rows(path: Path) -> Rows:
-    """Return the rows of a CSV file by column.
+    """Return a CSV file's rows by column.
 
     Raises:
         MetarlError: if there is no such file, or it is no CSV.
@@ -201,7 +201,7 @@ def _ends(row: Mapping[str, str], names: tuple[str, str] | None) -> tuple[float,
 
 
 def _keyed(rows: Rows, texts: Sequence[str]) -> dict[tuple[tuple[str, ...], int], dict[str, str]]:
-    """Return rows by their words, numbered where these repeat."""
+    """Return rows by their words, repeated ones numbered."""
     keyed: dict[tuple[tuple[str, ...], int], dict[str, str]] = {}
     for row in rows:
         key = tuple(row.get(name, "") for name in texts)

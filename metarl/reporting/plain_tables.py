@@ -1,4 +1,4 @@
-"""Look of tables in a terminal; imports nothing heavy."""
+"""Look of tables in a terminal."""
 
 from __future__ import annotations
 

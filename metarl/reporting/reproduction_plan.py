@@ -39,9 +39,9 @@ class Group:
     """Of the first seed; trains to the last iteration of the published curve."""
     seeds: tuple[int, ...]
     steps: int
-    """Environment steps of one seed's training, from the published curve."""
+    """Environment steps of one seed's training."""
     seconds: float
-    """Wall-clock seconds of one seed's training; 0 if not recorded."""
+    """Seconds of one seed's training, if recorded."""
     origins: tuple[Origin, ...] = ()
     """How its runs were measured; empty in results of early versions."""
     published_seeds: int = 0
@@ -50,13 +50,13 @@ class Group:
     """Settings that the published config does not have, and today's defaults replace."""
 
     def first(self, seeds: int) -> Group:
-        """Return the first seeds only; 0 keeps every one."""
+        """Return the first seeds; 0 keeps all."""
         return dataclasses.replace(self, seeds=self.seeds[: seeds or None])
 
 
 @dataclass(frozen=True)
 class Program:
-    """Program that makes a result without training an agent."""
+    """Program of a result without a trained agent."""
 
     module: str
     """``benchmarks.learning.failing_steps``."""
@@ -69,7 +69,7 @@ class Program:
     ignored: tuple[str, ...] = ()
     """Columns that are not compared."""
     seconds: float = 0.0
-    """Wall-clock seconds that it took; 0 if not recorded."""
+    """Seconds that it took; 0 if not recorded."""
     environment: str = ""
     """Folder of the virtual environment that it needs, if not this one: ``.venv-warp``."""
 
@@ -96,7 +96,7 @@ class Plan:
 
     @property
     def seconds(self) -> float:
-        """Estimated duration, from the published clock; 0 if unknown."""
+        """Estimated duration in seconds; 0 if unknown."""
         if self.program is not None:
             return self.program.seconds
         if self.how == "evaluate":
@@ -106,14 +106,14 @@ class Plan:
 
     @property
     def env_steps(self) -> int:
-        """Environment steps that it takes; 0 of a program."""
+        """Environment steps needed; 0 for a program."""
         if self.how == "evaluate":
             return sum(_steps(origin) for group in self.groups for origin in chosen(group))
         return sum(len(group.seeds) * group.steps for group in self.groups)
 
 
 def chosen(group: Group) -> list[Origin]:
-    """Return how the group's seeds were measured, in their order."""
+    """Return how the group's seeds were measured."""
     return [origin for seed in group.seeds for origin in group.origins if origin.seed == seed]
 
 

@@ -127,7 +127,7 @@ def describe(number: Number) -> str:
 
 
 def write_outcomes(output: Path, outcomes: Sequence[Outcome]) -> list[Path]:
-    """Write ``reproduction.csv``, a row for each number, and ``reproduction.json``."""
+    """Write ``reproduction.csv`` and ``reproduction.json``."""
     files = [output / "reproduction.csv", output / "reproduction.json"]
     rows: list[dict[str, str | float]] = [
         {
@@ -144,7 +144,7 @@ def write_outcomes(output: Path, outcomes: Sequence[Outcome]) -> list[Path]:
 
 
 def duration(seconds: float) -> str:
-    """Return a duration in words that fit a column."""
+    """Return a duration in few words."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

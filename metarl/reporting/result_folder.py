@@ -39,11 +39,11 @@ class Origin:
     about: Mapping[str, Json]
     """How it was measured: evaluation settings, random stream, versions, environment steps."""
     weights: Path | None
-    """Its checkpoint in the result's folder, if it is kept."""
+    """Its checkpoint in the result's folder, if kept."""
 
 
 def write_origins(output: Path, runs: Mapping[str, Sequence[Measured]]) -> list[Path]:
-    """Write how runs were measured, and copy their weights.
+    """Write runs' measurement, and copy their weights.
 
     Writes ``measured.json`` and ``weights/[LABEL/]seedN``, without the optimiser's or buffer's segments.
     Weights of more than 2 MB are left out.
@@ -83,7 +83,7 @@ def write_origins(output: Path, runs: Mapping[str, Sequence[Measured]]) -> list[
 
 
 def write_configs(output: Path, runs: Mapping[str, Sequence[Measured]]) -> list[Path]:
-    """Write each agent's config with its seeds to ``configs/LABEL.json``."""
+    """Write agents' configs and seeds to ``configs/LABEL.json``."""
     files = []
     for label, measured in runs.items():
         configs = [read_config(each.path.parent) for each in measured]
@@ -118,7 +118,7 @@ def read_origins(folder: Path) -> list[Origin]:
 
 
 def read_configs(folder: Path) -> dict[str, dict[str, Json]]:
-    """Return a result's configs by label, with their seeds.
+    """Return a result's configs and seeds by label.
 
     The label of a lone ``config.json`` is empty. Files that are no config of an experiment are left out.
     """
@@ -133,12 +133,12 @@ def read_configs(folder: Path) -> dict[str, dict[str, Json]]:
 
 
 def file_name(label: str) -> str:
-    """Return a label as the name of a file."""
+    """Return a label as a file's name."""
     return "".join("-" if letter in "/\\\0:" else letter for letter in label)
 
 
 def _evaluation_settings(measured: Measured) -> dict[str, Json]:
-    """Return the evaluation's settings, as far as the file says."""
+    """Return the evaluation's settings, where the file has them."""
     config = measured.about.get("config")
     settings = config.get("evaluation") if isinstance(config, dict) else None
     return settings if isinstance(settings, dict) else {}

@@ -58,7 +58,7 @@ def success_table(
 def family_success_table(
     parts: Mapping[str, Sequence[Evaluation]], references: Sequence[Reference] = ()
 ) -> Table:
-    """Return each family's success after the last step, in percent.
+    """Return families' success after adapting, in percent.
 
     Each name in ``parts`` has a row in every family, and so has each reference.
     """

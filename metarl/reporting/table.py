@@ -1,4 +1,4 @@
-"""One table type for terminal, CSV and HTML report."""
+"""One table type for terminal, CSV and HTML."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from metarl.reporting.table import Column, Row, Table, Value, number, percent, w
 from metarl.text import count, stage_name
 
 WIDTH = 80
-"""Columns of a terminal, into which every table fits."""
+"""Columns into which every table fits."""
 FORMS = {"return": number, "success": percent, "success_last": percent, "success_held": percent}
 NAMES = {
     "return": "return",
@@ -30,7 +30,7 @@ NAMES = {
 def evaluation_table(
     evaluation: Evaluation, summary: Summary, title: str, axis: Axis | None = None, seeds: int = 1
 ) -> Table:
-    """Return means and gains by step, with 95 % intervals.
+    """Return means and gains by step, with intervals.
 
     ``evaluation`` is of one seed, ``summary`` of all. ``axis`` is the evaluation's second, if not adaptation
     steps.
@@ -53,7 +53,7 @@ def evaluation_table(
 
 
 def aggregate_table(summary: Summary, trial: str = "parallel") -> Table:
-    """Return interquartile means, medians and worsened tasks after adapting."""
+    """Return interquartile means, medians and worsened tasks."""
     last = len(summary.returns) - 1
     rows = [
         Row(
@@ -169,7 +169,7 @@ def protocol_table(evaluation: Evaluation, official: OfficialEvaluation) -> Tabl
 
 
 def official_table(official: OfficialEvaluation, trial: str = "parallel") -> Table:
-    """Return each family's success rate by the publisher's evaluator."""
+    """Return families' success by the publisher's evaluator."""
     rates = dict(official.family_successes)
     if len(rates) > 1:
         rates["all"] = official.success_rate

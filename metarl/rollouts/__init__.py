@@ -1,1 +1,1 @@
-"""Batched rollouts: collect episodes of many tasks at once."""
+"""Batched rollouts: episodes of many tasks at once."""

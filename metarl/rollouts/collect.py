@@ -1,4 +1,4 @@
-"""Collecting episodes: the only loop that steps an environment."""
+"""The only loop that steps an environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recorders of an environment's episodes, and the one for NumPy."""
+"""Recorders of an environment's episodes."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class HostRecorder:
         return torch.from_numpy(steps_first).view(shape).unbind()
 
     def _task_first(self, steps_first: npt.NDArray[np.generic]) -> torch.Tensor:
-        """Turn ``[T, n, ...]`` into ``[M, K, T, ...]``."""
+        """Turn ``[T, n, ...]`` to ``[M, K, T, ...]``."""
         steps = torch.from_numpy(np.ascontiguousarray(steps_first.swapaxes(0, 1)))
         return steps.view(*self._shape, *steps.shape[1:])
 
@@ -160,7 +160,7 @@ class HostRecorder:
 
 
 def not_finite(what: str, slot_tasks: Sequence[Task], slot: int, step: int) -> NonFiniteError:
-    """Return the error of a number that is not finite.
+    """Return the error of a non-finite number.
 
     ``what`` is "observation", "action" or "reward"; ``step`` counts the steps before it.
     """

@@ -1,4 +1,4 @@
-"""A rank's part of a policy for all tasks."""
+"""A rank's part of all tasks' policy."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def steps(env: TaskVectorEnv, actions: Array, first: Array) -> Trajectory:
 def play(
     env: TaskVectorEnv, tasks: Sequence[Task], actions: Array, seed: int | Sequence[int] = 0
 ) -> Trajectory:
-    """Reset to ``tasks``, and step through ``actions`` ``[T, N, A]``.
+    """Reset to ``tasks``; step through ``actions`` ``[T, N, A]``.
 
     Every slot is reset. ``seed`` is that of the first, each further one having the next; or one for each.
     """

@@ -52,7 +52,7 @@ class Streak:
 
 @dataclass(frozen=True)
 class Tally:
-    """Counts of a run's meta-iterations, saved with its progress."""
+    """Counts of a run's iterations, saved with progress."""
 
     iterations: int = 0
     counts: Counts = field(default_factory=Counts)
@@ -114,7 +114,7 @@ def happenings(
     equal: bool,
     baseline_features: int,
 ) -> dict[str, bool]:
-    """Return which things that streaks count happened in an iteration.
+    """Return which counted things happened in an iteration.
 
     Equal rewards explain an update or an adaptation that changes nothing, so these do not count then.
     """

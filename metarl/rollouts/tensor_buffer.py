@@ -78,7 +78,7 @@ class TensorRecorder:
         return self.rewards[step].view(self._shape)
 
     def is_over(self, step: int) -> bool:
-        """Return whether no episode ran at the last look.
+        """Return whether all episodes had ended when checked.
 
         Raises:
             NonFiniteError: if a number that was written since the last look is not finite.
@@ -120,13 +120,13 @@ class TensorRecorder:
         return None if flags is None else flags.view(self._shape)
 
     def _task_first(self, steps_first: torch.Tensor) -> torch.Tensor:
-        """Turn ``[T, n, ...]`` into ``[M, K, T, ...]``."""
+        """Turn ``[T, n, ...]`` to ``[M, K, T, ...]``."""
         return (
             steps_first.transpose(0, 1).contiguous().view(*self._shape, self._horizon, *steps_first.shape[2:])
         )
 
     def _check_kinds(self, returned: TensorStep, step: int) -> None:
-        """Check shapes and dtypes without waiting for the device.
+        """Check shapes and dtypes without synchronising.
 
         Raises:
             EngineError: if a flag or success is no bool tensor, or a tensor has not one row a slot.

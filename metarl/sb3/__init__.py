@@ -1,1 +1,1 @@
-"""Bridge between metarl and stable-baselines3 (Raffin et al. 2021)."""
+"""Bridge to stable-baselines3 (Raffin et al. 2021)."""

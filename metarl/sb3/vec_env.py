@@ -43,7 +43,7 @@ class SlotAttributes(Protocol):
 
 
 class TaskVecEnv(VecEnv):
-    """Vector environment that starts a slot's next episode at once.
+    """Vector environment that resets slots at once.
 
     The next episode is of whatever task ``draw`` names for its slot, or without it of the one that ``env``
     itself takes, as ``gymnasium.make_vec("metarl/MT10", autoreset_mode="Disabled", …)`` does. As everywhere
@@ -225,7 +225,7 @@ class TaskVecEnv(VecEnv):
 
 
 def check_waits(env: VectorEnv[Array, Array, Array]) -> None:
-    """Check that slots wait for a reset after an episode."""
+    """Check that slots wait for a reset."""
     if env.metadata.get("autoreset_mode") is not AutoresetMode.DISABLED:
         raise MetarlError(
             "Expected slots that wait for a reset, as a suite's make_vector_env makes them, or "
@@ -271,7 +271,7 @@ def from_training(suite: TaskDistribution, rng: np.random.Generator) -> TaskDraw
 
 
 def task_numbers(task: Task, size: int) -> Array:
-    """Return a task's parameters, at most ``size``, zero-padded to ``[size]``."""
+    """Return a task's parameters, zero-padded to ``[size]``."""
     missing = size - len(task.parameters)
     require(missing >= 0, f"Task {task.id!r} must have {size} parameters at most", len(task.parameters))
     return np.array([*task.parameters, *[0.0] * missing])
@@ -295,7 +295,7 @@ def takes(space: gymnasium.Space[object]) -> Box | Discrete:
 
 
 def bounded(space: gymnasium.Space[object]) -> Box:
-    """Check that actions have bounds, to which stable-baselines3 clips."""
+    """Check that actions have bounds to clip to."""
     if not isinstance(space, Box) or not space.is_bounded():
         raise MetarlError(f"stable-baselines3 needs actions with finite bounds, but they come from {space}.")
     return space

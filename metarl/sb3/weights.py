@@ -1,4 +1,4 @@
-"""Conversion of a Gaussian perceptron's weights to PPO and back.
+"""Gaussian perceptrons' weights as PPO's, and back.
 
 A PPO file is a zip: ``policy.pth`` holds the weights, ``data`` the settings as JSON, of which some values are
 pickled. Only the weights are read here, by PyTorch's reader that knows nothing but tensors, and the readable
@@ -37,7 +37,7 @@ class HasPolicy(Protocol):
 
 
 def start_from_ppo(agent: MetaLearner, path: Path) -> None:
-    """Start an untrained agent from a PPO policy's weights.
+    """Start an agent from a PPO policy's weights.
 
     Raises:
         MetarlError: if the agent has no Gaussian perceptron of its own, or as in :func:`params_from_ppo`.

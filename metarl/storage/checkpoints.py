@@ -263,12 +263,12 @@ def has_whole(folder: Path) -> bool:
 
 
 def weights_sum(agent: State) -> str:
-    """Return the SHA-256 sum of an agent's tensors, as saved."""
+    """Return an agent's tensors' SHA-256 sum, as saved."""
     return sha256(encode_tensors(agent.tensors))
 
 
 def _encode(checkpoint: Checkpoint) -> dict[str, bytes]:
-    """Encode a checkpoint as files by name, after its segments."""
+    """Encode a checkpoint as files by name."""
     weights = encode_tensors(checkpoint.agent.tensors)
     segments: list[Json] = [segment.sha256 for segment in checkpoint.agent.segments]
     state: dict[str, Json] = {
@@ -302,7 +302,7 @@ def _segments_of(folder: Path) -> Path:
 
 
 def _references(path: Path, state: dict[str, Json]) -> list[str]:
-    """Return sums of the segments that a checkpoint needs."""
+    """Return sums of a checkpoint's segments."""
     names = state.get("segments", [])
     if not isinstance(names, list) or not all(map(is_sum, names)):
         raise _damaged(path, f"{_STATE} names no segments")
@@ -429,7 +429,7 @@ def _prune(newest: Path, keep: int, spared: int | None) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Delete a checkpoint, first renamed to a name never read."""
+    """Delete a checkpoint under a name never read."""
     doomed = path.with_suffix(_TEMPORARY)
     path.replace(doomed)
     shutil.rmtree(doomed, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The one writer of files, each whole or absent.
+"""Writes each file whole or not at all.
 
 This holds whatever the process, the machine or the disk does: a file is written under a temporary name beside
 its place, synced to disk and renamed. The temporary name says which process it belongs to, so that two never
@@ -104,29 +104,29 @@ def is_full(error: OSError) -> bool:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text in UTF-8, whole or not at all."""
+    """Write UTF-8 text, whole or not at all."""
     write_whole(path, text.encode())
 
 
 def write_json(path: Path, data: Mapping[str, Json], indent: int | None = None) -> None:
-    """Write a JSON object, whole or not at all."""
+    """Write JSON, whole or not at all."""
     write_whole(path, encode_json(data, indent))
 
 
 def encode_json(data: Mapping[str, Json], indent: int | None = None) -> bytes:
-    """Return a JSON object as the content of a file."""
+    """Return a JSON object as a file's content."""
     return (json.dumps(data, indent=indent) + "\n").encode()
 
 
 def write_rows(path: Path, rows: Iterable[Sequence[str | int | float]]) -> None:
-    """Write rows as CSV, whole or not at all."""
+    """Write a CSV, whole or not at all."""
     table = io.StringIO(newline="")
     csv.writer(table).writerows(rows)
     write_text(path, table.getvalue())
 
 
 def write_synced(path: Path, content: bytes, mode: int | None = None) -> None:
-    """Write a new file, and sync it, or raise OSError."""
+    """Write and sync a new file, or raise OSError."""
     with path.open("xb") as file:
         if mode is not None:
             os.fchmod(file.fileno(), mode)
@@ -146,7 +146,7 @@ def make_folder(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Sync a folder's names, if the file system supports it."""
+    """Sync a folder's names, where supported."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError as error:

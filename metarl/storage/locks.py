@@ -25,7 +25,7 @@ class HeldError(MetarlError):
 
 @contextmanager
 def locked(folder: Path, name: str = LOCK, *, patience: float = 0.0) -> Iterator[None]:
-    """Lock a run's folder, against this process's other parts too.
+    """Lock a run's folder, within this process too.
 
     On a file system without locks (Lustre without ``-o flock``, some NFS and FUSE) a warning says so.
 

@@ -12,7 +12,7 @@ from metarl.storage.run_folder import CHECKPOINTS, CONFIG, MEASURED, SWEEP, WEIG
 
 
 def split_checkpoint(path: Path) -> tuple[Path, str | None]:
-    """Split a path such as ``RUN/checkpoints/40`` into run and checkpoint.
+    """Split ``RUN/checkpoints/40`` into run and checkpoint.
 
     Raises:
         MetarlError: if it names the folder of all checkpoints, or of a sweep.

@@ -60,7 +60,7 @@ def unsaved(folder: Path, segments: Sequence[Segment]) -> list[Segment]:
 
 
 def saved_segment(folder: Path, name: str) -> Segment:
-    """Return a saved segment, which reads its file when asked."""
+    """Return a saved segment, read when asked."""
     return Segment(functools.partial(read_segment, folder, name), name)
 
 
@@ -103,7 +103,7 @@ def has_all(folder: Path, names: Sequence[str]) -> bool:
 
 
 def drop_segments(folder: Path, needed: Collection[str]) -> None:
-    """Delete unneeded segments of a folder; other files stay."""
+    """Delete a folder's unneeded segments, no other files."""
     for path in folder.glob("*.safetensors"):
         name = _NAME.fullmatch(path.name)
         if name is not None and name[1] not in needed and not path.is_dir():

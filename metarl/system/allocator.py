@@ -20,7 +20,7 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 @functools.cache
 def keep_freed_memory() -> bool:
-    """Let glibc keep freed memory; return whether it does.
+    """Let glibc keep freed memory, if it can.
 
     Other allocators stay as they are, and so do settings of the user's (``MALLOC_…``, ``GLIBC_TUNABLES``,
     ``LD_PRELOAD``). Source: mallopt(3).

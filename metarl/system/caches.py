@@ -31,7 +31,7 @@ def cache_folder() -> Path:
 
 
 def is_own_file(path: Path) -> bool:
-    """Return whether only this user could write a file."""
+    """Return whether only this user writes a file."""
     try:
         found = path.lstat()
     except OSError:
@@ -40,7 +40,7 @@ def is_own_file(path: Path) -> bool:
 
 
 def keep_matplotlib_quiet() -> None:
-    """Give Matplotlib our cache folder if it has none."""
+    """Give Matplotlib a cache folder if needed."""
     if "MPLCONFIGDIR" not in os.environ and not _has_home() and cache_folder() != _NOWHERE:
         os.environ["MPLCONFIGDIR"] = str(cache_folder() / "matplotlib")
 
@@ -56,7 +56,7 @@ def _has_home() -> bool:
 
 @functools.cache
 def _choose(xdg: str, home: str, user: int) -> Path:
-    """Return the first usable folder, searched for once per environment."""
+    """Return the first usable folder, searched for once."""
     reasons = ["there is no home" if not list(_homes()) else ""]
     # the first folder that can be made and that nobody else can write to
     for folder in (*_homes(), *_temporary(user)):

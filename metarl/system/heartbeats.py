@@ -55,7 +55,7 @@ class Heartbeats:
         return None
 
     def ended(self) -> Lost | None:
-        """Return a rank that has ended in good order."""
+        """Return a rank that ended in good order."""
         gone = [rank for rank, (beat, _) in enumerate(self._seen) if beat == LEFT]
         return Lost(gone[0], "ended early") if gone else None
 
@@ -105,5 +105,5 @@ class Heartbeats:
 
 
 def beat_of(rank: int) -> str:
-    """Return the name of a rank's count in the store."""
+    """Return the store's name of a rank's count."""
     return f"beat/{rank}"

@@ -34,7 +34,7 @@ from metarl.system.launch import Launch, launched
 T = TypeVar("T")
 
 ARRIVAL_SECONDS = 60.0
-"""Ranks that have not started after this are missing."""
+"""Seconds after which an unstarted rank is missing."""
 LOST_SECONDS = 20.0
 """A rank that has not counted up for this long has died or was halted."""
 BROKEN_SECONDS = 5.0
@@ -53,7 +53,7 @@ class Traffic:
     exchanges: int = 0
     received_bytes: int = 0
     waiting: float = 0.0
-    """Seconds until all ranks had come to an exchange."""
+    """Seconds until all ranks reached an exchange."""
     transfer: float = 0.0
     """Seconds of the messages themselves."""
 
@@ -107,7 +107,7 @@ class Ranks:
         return [content for _, content in states]
 
     def wait_for_all(self) -> None:
-        """Wait until every rank has come here; raises as :meth:`exchange`."""
+        """Wait for every rank; raises as :meth:`exchange`."""
         self.exchange(torch.empty(0, dtype=torch.uint8))
 
     def announce(self, error: BaseException) -> None:
@@ -296,7 +296,7 @@ def arrival_seconds(launch: Launch) -> float:
 
 
 def connect(launch: Launch) -> Store:
-    """Return torchrun's store, which outlasts its restarts, or rank 0's."""
+    """Return torchrun's lasting store, or rank 0's."""
     where = f"{launch.address}:{launch.port}"
     opened: Future[Store] = Future()
     # in a thread: for a silent listener that is no store TCPStore waits for ever, whatever its timeout
@@ -368,7 +368,7 @@ def _missing(launch: Launch, ranks: Sequence[int]) -> MetarlError:
 
 
 def meet(launch: Launch, store: Store, about: Mapping[str, str]) -> None:
-    """Wait for all ranks, and compare what they are about."""
+    """Wait for all ranks, and compare their purposes."""
     store.set(beat_of(launch.rank), "")
     store.set(_here(launch.rank), json.dumps(dict(about)))
     patience = time.monotonic() + arrival_seconds(launch)

@@ -142,7 +142,7 @@ class Shared(Generic[OwnT]):
 
 
 def share(items: Sequence[ItemT] | Shared[ItemT]) -> Shared[ItemT]:
-    """Share items out among the ranks, unless they are already."""
+    """Share items out among ranks, unless shared."""
     if isinstance(items, Shared):
         return items
     current = _sharing.get()
@@ -181,7 +181,7 @@ def rebuilt_like(item: ItemT, leaves: Iterator[torch.Tensor]) -> ItemT:
 
 
 def pack(items: Sequence[Sequence[torch.Tensor]]) -> torch.Tensor:
-    """Pack items' tensors, and their shapes before them, into bytes."""
+    """Pack items' shapes and tensors into bytes."""
     leaves = [leaf for item in items for leaf in item]
     shapes = [number for leaf in leaves for number in (leaf.ndim, *leaf.shape)]
     head = torch.tensor([len(items), len(shapes), *shapes])
@@ -189,7 +189,7 @@ def pack(items: Sequence[Sequence[torch.Tensor]]) -> torch.Tensor:
 
 
 def unpack(message: torch.Tensor, dtypes: Sequence[torch.dtype]) -> list[list[torch.Tensor]]:
-    """Undo :func:`pack`, given the kinds of an item's tensors."""
+    """Undo :func:`pack` for tensors of these kinds."""
     place = 0
 
     def take(count: int, dtype: torch.dtype) -> torch.Tensor:

@@ -36,7 +36,7 @@ _should_stop: ContextVar[Callable[[], bool] | None] = ContextVar("should_stop", 
 
 
 def learning_threads() -> int:
-    """Return the current number of threads for adapting and learning.
+    """Return the number of learning threads.
 
     As many as :func:`use_threads` says; if it says nothing, one for each usable core, and no more than
     ``OMP_NUM_THREADS`` where that is set, as PyTorch itself takes it.
@@ -82,7 +82,7 @@ def one_thread() -> Iterator[None]:
 
 @contextmanager
 def stoppable(should_stop: Callable[[], bool]) -> Iterator[None]:
-    """Let :func:`parallel_map` ask before each item whether to stop.
+    """Let :func:`parallel_map` stop between items.
 
     All long computations of agents go through it, so that each of them ends within a chunk of work.
     """
@@ -94,7 +94,7 @@ def stoppable(should_stop: Callable[[], bool]) -> Iterator[None]:
 
 
 def task_chunks(num_tasks: int, work: int) -> list[slice]:
-    """Split tasks into chunks, independently of the threads' number.
+    """Split tasks into chunks, however many threads.
 
     There are ``sqrt(work / WORK_PER_CHUNK)`` of them, so that number and size both grow with the work: many
     small chunks lose more to the interpreter's lock than they gain, and few leave cores without any. Measured

@@ -13,7 +13,7 @@ _LIBRARIES = ("torch", "numpy", "gymnasium", "mujoco", "metaworld")
 
 
 def library_versions() -> dict[str, Json]:
-    """Return versions of metarl and the libraries behind results."""
+    """Return versions of metarl and its libraries."""
     return dict(_versions())
 
 

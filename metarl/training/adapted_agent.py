@@ -130,7 +130,7 @@ class AdaptedAgent:
         return self.agent.state()
 
     def load_state(self, state: State) -> None:
-        """Go on from another state of the trained agent."""
+        """Continue from another state of the agent."""
         self.agent.load_state(state)
 
     def _of_tasks(self, rollout: Rollout, num_tasks: int) -> Rollout:
@@ -140,7 +140,7 @@ class AdaptedAgent:
 
 
 def write_path(folder: Path, path: Sequence[Rollout]) -> None:
-    """Write the experience that a policy has adapted to."""
+    """Write the experience that a policy adapted to."""
     named = {
         f"{step}.{name}": value
         for step, rollout in enumerate(path)

@@ -1,4 +1,4 @@
-"""Diverged policies, found before they are used or saved."""
+"""Diverged policies, found before use or saving."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from metarl.rollouts.tally import sampled_inputs
 from metarl.types import Rollout
 
 OUTER_STEP, INNER_STEP = ("outer_lr", "max_kl"), ("inner_lr",)
-"""Settings of agents that say how far a step goes."""
+"""Agents' settings of how far steps go."""
 
 
 class DivergedError(MetarlError):
-    """An agent with numbers that are no longer finite."""
+    """An agent with numbers that are not finite."""
 
 
 def divergence(agent: MetaLearner, inputs: Inputs) -> str:
@@ -47,7 +47,7 @@ def acts_finitely(actor: Actor, inputs: Inputs) -> bool:
 def check_update(
     agent: MetaLearner, config: AgentConfig, inputs: Inputs, metrics: Mapping[str, float], iteration: int
 ) -> None:
-    """Check that an updated agent acts, or raise :class:`DivergedError`."""
+    """Check an updated agent, or raise :class:`DivergedError`."""
     broken = [name for name, value in metrics.items() if not math.isfinite(value)]
     wrong = divergence(agent, inputs) or (f"its metric {broken[0]!r} is not finite" if broken else "")
     if wrong:
@@ -62,7 +62,7 @@ def check_loaded(agent: MetaLearner, inputs: Inputs, source: str, mend: str) -> 
 
 
 def check_adapted(actor: Actor, config: AgentConfig, rollout: Rollout) -> None:
-    """Check that an adapted policy acts, or raise :class:`DivergedError`."""
+    """Check an adapted policy, or raise :class:`DivergedError`."""
     if not acts_finitely(actor, sampled_inputs(rollout)):
         raise diverged(config, "after adapting its actions are not finite", INNER_STEP + OUTER_STEP)
 

@@ -55,7 +55,7 @@ class Measured:
 
     @property
     def training(self) -> str:
-        """Amount that the agent had learned from, in words."""
+        """How much the agent had learned from."""
         if self.iteration is None:
             return "an unrecorded number of iterations"
         steps = "" if self.training_steps is None else f" ({self.training_steps:,} environment steps)"
@@ -83,7 +83,7 @@ def provenance(experiment: Experiment) -> dict[str, Json]:
 
 
 def read_evaluation(folder: Path) -> Measured:
-    """Return the evaluation at the end of a run.
+    """Return a run's last evaluation.
 
     Raises:
         MetarlError: if the run is not finished, or the file is damaged or of something else; says what to do.

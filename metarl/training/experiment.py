@@ -99,13 +99,13 @@ class Experiment:
 
     @property
     def num_envs(self) -> int:
-        """Slots for a whole meta-batch, or for one task's evaluation."""
+        """Slots for a meta-batch or a task's evaluation."""
         sampling = self.config.sampling
         return max(sampling.meta_batch_size * sampling.episodes, slots_needed(self.config.evaluation))
 
     @property
     def physics(self) -> Physics:
-        """Engine, MuJoCo's version and sums of the models here."""
+        """Engine, MuJoCo's version and sums of models."""
         engine = self.config.sampling.engine
         known = self._physics
         if known is None or known[0] is not self.suite or known[1]["engine"] != engine:
@@ -132,7 +132,7 @@ class Experiment:
         return episodes * self.suite.horizon
 
     def _rollouts_of(self, iteration: int) -> tuple[int, int]:
-        """Return an iteration's numbers of rollouts and of their episodes."""
+        """Return an iteration's numbers of rollouts and episodes."""
         plan, sampling = plan_of(self.agent, iteration), self.config.sampling
         if plan.collects == "nothing":
             return 0, 0
@@ -218,7 +218,7 @@ class Experiment:
         return inputs_at_start(observed, action_size(self.suite.action_space))
 
     def run(self) -> Evaluation:
-        """Train to the end, then evaluate on every test task.
+        """Train, then evaluate on every test task.
 
         Raises:
             Stopped: after :meth:`request_stop`; the last iteration that was finished is saved.
@@ -401,7 +401,7 @@ class Experiment:
         return {**summarize(evaluation, rng).metrics(), "time/evaluation": time.perf_counter() - start}
 
     def _brief_tasks(self) -> list[Task]:
-        """Return the learning curve's few held-out tasks, always the same."""
+        """Return the learning curve's fixed held-out tasks."""
         tasks = self.suite.tasks("test")
         count = min(self.config.evaluation.tasks, len(tasks))
         return sample_evenly(tasks, count, make_rng(self.config.seed, Purpose.VALIDATION_TASKS))

@@ -23,7 +23,7 @@ class Logger(Protocol):
         ...
 
     def close(self) -> None:
-        """Finish, also when the run fails or is stopped."""
+        """Finish, however the run ended."""
         ...
 
 

@@ -122,7 +122,7 @@ def _learn(
     rng: np.random.Generator,
     should_stop: Callable[[], bool],
 ) -> dict[str, float]:
-    """Let the agent learn or remember; return mean metrics."""
+    """Let the agent learn; return mean metrics."""
     said = list[Mapping[str, float]]()
     if rollouts and plan.learns:
         said.append(update(agent, rollouts, tasks, rng, should_stop))

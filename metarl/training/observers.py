@@ -6,14 +6,14 @@ from typing import Protocol, runtime_checkable
 
 
 class Observer(Protocol):
-    """Observer of a run; its exceptions end the run."""
+    """Observer of a run, which its exceptions end."""
 
     def on_step(self, episodes: int) -> None:
         """Receive the number of running episodes before a vector step."""
         ...
 
     def on_iteration(self, iteration: int, metrics: dict[str, float]) -> None:
-        """Receive an iteration's metrics; iteration 0 is before training."""
+        """Receive an iteration's metrics, 0 before training."""
         ...
 
 

@@ -25,7 +25,7 @@ def check_replicas(ranks: Ranks | None, agent: MetaLearner, iteration: int) -> N
 
 
 def digest(agent: MetaLearner) -> bytes:
-    """Return a sum over an agent's tensors and values."""
+    """Return a sum of an agent's tensors."""
     tensors, values, _ = agent.state()
     found = hashlib.sha256(repr(sorted(values.items())).encode())
     for name, value in sorted(tensors.items()):

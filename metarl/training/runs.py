@@ -272,7 +272,7 @@ def _read_settings(folder: Path) -> dict[str, Json]:
 
 
 def write_config(folder: Path, config: ExperimentConfig) -> None:
-    """Write a run's config, whole or not at all."""
+    """Write a run's config as a whole."""
     write_json(folder / CONFIG, to_json(config), indent=2)
 
 

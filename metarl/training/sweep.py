@@ -160,7 +160,7 @@ class Sweep:
             self._index = content
 
     def _take(self, most: int, ended: Collection[SeedRun]) -> list[SeedRun]:
-        """Lock seeds to train that no other process has."""
+        """Lock seeds that no other process trains."""
         if most == 0:
             return []
         taken: list[SeedRun] = []
@@ -241,6 +241,6 @@ def core_shares(cores: Sequence[int], parallel: int) -> list[list[int]]:
 
 
 def last_line(log: Path) -> str:
-    """Return a log's last line that is not blank."""
+    """Return a log's last non-blank line."""
     lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
     return next((line for line in reversed(lines) if line), "it said nothing")

@@ -38,7 +38,7 @@ def check_spaces(
 
 
 def transfer(experiment: Experiment, config: SuiteConfig) -> list[str]:
-    """Let a trained agent be measured on another suite.
+    """Measure a trained agent on another suite.
 
     The agent stays as its own suite made it. The suite steps with its fastest engine.
 

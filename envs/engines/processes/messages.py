@@ -1,4 +1,4 @@
-"""Shared arrays and pipe messages of engine and workers."""
+"""Arrays and messages between engine and workers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ArraySpec: TypeAlias = tuple[str, tuple[int, ...]]  # a NumPy dtype's string and
 
 
 class Shared(NamedTuple):
-    """Arrays shared by the engine and all W workers."""
+    """Arrays that engine and W workers share."""
 
     actions: Array  # [N, A], in the action space's dtype
     observations: Array  # [N, O], in the observation space's dtype
@@ -66,7 +66,7 @@ def new_memory(size: int) -> int:
 
 
 def map_shared(memory: int, layout: tuple[ArraySpec, ...]) -> Shared:
-    """Map the arrays in the file with descriptor ``memory``."""
+    """Map the arrays in descriptor ``memory``."""
     buffer = mmap.mmap(memory, shared_size(layout))
     arrays, offset = [], 0
     for dtype, shape in layout:

@@ -87,7 +87,7 @@ class Drawable(Protocol):
 
 @runtime_checkable
 class Rendering(Protocol):
-    """A :class:`TaskEnv` that draws itself as Gymnasium defines it."""
+    """A :class:`TaskEnv` that renders as Gymnasium does."""
 
     def render(self) -> object:
         """Return what the environment's render mode says."""

@@ -1,4 +1,4 @@
-"""Limited output of each worker's environments to standard error.
+"""Limits of workers' output to standard error.
 
 A program's standard output is its own, and an environment that prints at every step would bury it.
 """

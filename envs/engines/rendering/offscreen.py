@@ -1,4 +1,4 @@
-"""Pictures of MuJoCo models without a window, as arrays."""
+"""Pictures of MuJoCo models, without a window."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Offscreen:
         return np.ascontiguousarray(picture[::-1])  # OpenGL counts rows from below
 
     def close(self) -> None:
-        """Free the graphics memory; it may be called again."""
+        """Free the graphics memory; repeated calls are allowed."""
         self._gl.make_current()  # names are freed in the context that is current, whosever it is
         self._drawing.free()
 

@@ -35,7 +35,7 @@ class CFunction:
         self._stores: list[str] = []
 
     def load(self, table: int, width: int) -> Vector:
-        """Return a row's first columns as expressions, ``[width, 1]``."""
+        """Return a row's first columns, ``[width, 1]``."""
         terms = [self.variable(self._number(table, column)) for column in range(width)]
         return cast(Vector, _expressions(terms)[:, None])
 

@@ -22,7 +22,7 @@ BAD_NUMBER = 1e10  # MuJoCo calls a number bad that is NaN or larger than this
 
 
 class Finish(IntEnum):
-    """The computation after the last substep of a step."""
+    """The computation after a step's last substep."""
 
     NOTHING = 0
     FORWARD = 1  # mj_forward, as Meta-World: poses and contacts then belong to the state

@@ -1,4 +1,4 @@
-"""Features of worlds on a device: :mod:`metarl.envs.engines.threads.features` as tensors."""
+"""Features of worlds on a device, as tensors."""
 
 from __future__ import annotations
 

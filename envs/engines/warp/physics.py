@@ -24,7 +24,7 @@ from metarl.envs.engines.warp.starts import initial_state, stacked
 
 @dataclass(frozen=True)
 class _Members:
-    """The worlds of one family that share a batch."""
+    """One family's worlds, which share a batch."""
 
     family: int
     batch: int
@@ -75,7 +75,7 @@ class WarpPhysics:
         return self._diverged
 
     def bind(self, features: Sequence[Sequence[Named]]) -> torch.Tensor:
-        """Choose the features of each family's worlds; see :meth:`.BatchedPhysics.bind`."""
+        """Choose families' features; see :meth:`.BatchedPhysics.bind`."""
         pairs = zip(self.models, features, strict=True)
         self._layouts = [resolve(model, wanted) for model, wanted in pairs]
         width = max((layout.width for layout in self._layouts), default=0)

@@ -20,7 +20,7 @@ ORIGINAL_TASKS: dict[str, SawyerTask] = {name: original(task, name) for name, ta
 
 
 def tasks_with(reward: RewardVersion) -> dict[str, SawyerTask]:
-    """Return all tasks with the rewards of a version."""
+    """Return all tasks with a version's rewards."""
     check_reward(reward)
     return TASKS if reward == "v2" else ORIGINAL_TASKS
 

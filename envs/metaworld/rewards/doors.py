@@ -46,7 +46,7 @@ def _shoulder(w: Worlds, to: Vector, start: Vector, scale: tuple[float, float, f
 
 
 def door_unlock(w: Worlds) -> Outcome:
-    """Push the lock along x with the gripper's shoulder."""
+    """Push the lock with the gripper's shoulder."""
     distance, ready = _shoulder(w, w.obj, w.obj_init, (0.25, 1.0, 0.5))
     left = abs(w.target[0] - w.obj[0])
     pushed = close(left, 0.005, 0.1)

@@ -53,7 +53,7 @@ def matrix(of: Literal["body", "site", "geom"], name: str) -> Feature:
 
 
 def touching(name: str) -> Feature:
-    """Return whether both finger pads press on a geom."""
+    """Return whether both fingers press on a geom."""
     return Feature("touching", "geom", name)
 
 

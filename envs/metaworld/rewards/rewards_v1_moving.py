@@ -40,7 +40,7 @@ def squeeze(w: Worlds) -> Array:
 def approach(
     w: Worlds, *, beside: float = NEAR, near: float = NEAR, sink: float = 2.0, height: Array | None = None
 ) -> Array:
-    """Return the reward for approaching the object from above.
+    """Return the reward for approaching from above.
 
     Beside the object the distance in x and y counts, and ``sink`` times how far the fingers are from
     ``height`` (where they were at the reset); over it (within ``beside``) the distance; at it (``near``) also

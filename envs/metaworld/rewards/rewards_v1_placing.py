@@ -82,7 +82,7 @@ def bin_picking(w: Worlds) -> Outcome:
 
 
 def assembly(w: Worlds) -> Outcome:
-    """Bring a wrench's nut over the peg, then down."""
+    """Bring a nut over the peg, then down."""
     nut, rest = w.read(body("RoundNut")), w.fixed("obj_height")[0]
     off, down = abs(nut - w.target), abs(nut[2] - rest)
     placed = (off[0] < 0.03) & (off[1] < 0.03)

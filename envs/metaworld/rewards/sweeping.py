@@ -1,4 +1,4 @@
-"""Sweep, kick or drag an object without lifting it."""
+"""Sweep, kick or drag without lifting."""
 
 from __future__ import annotations
 

@@ -55,12 +55,12 @@ class SawyerTask:
 
     @cached_property
     def places(self) -> dict[Feature, slice]:
-        """The place of each feature in ``[F, ..., worlds]``."""
+        """Each feature's place in ``[F, ..., worlds]``."""
         return layout(self.features)
 
     @cached_property
     def constant_places(self) -> dict[str, slice]:
-        """The place of each reset constant in ``[C, worlds]``."""
+        """Each reset constant's place in ``[C, worlds]``."""
         sizes = _RESET_CONSTANTS | {name: 3 if name in _POSITIONS else 1 for name in self.constants}
         ends = accumulate(sizes.values())
         return {name: slice(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)}

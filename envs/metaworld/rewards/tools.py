@@ -22,7 +22,7 @@ def _lifted(height: Array, in_place: Array) -> Array:
 
 
 def assembly(w: Worlds) -> Outcome:
-    """Put the nut of a wrench over a peg."""
+    """Put a wrench's nut over a peg."""
     nut = w.read(site("RoundNut"))
     error = w.target - nut
     radius = norm(error[:2])
@@ -43,7 +43,7 @@ def assembly(w: Worlds) -> Outcome:
 
 
 def disassemble(w: Worlds) -> Outcome:
-    """Lift the nut of a wrench off a peg."""
+    """Lift a wrench's nut off a peg."""
     nut = w.read(site("RoundNut"))
     above_peg = w.target + w.offset(0.0, 0.0, 0.1)
     in_place = _lifted(nut[2], 0.9 * close(norm(above_peg - nut), 0.02, 0.2))

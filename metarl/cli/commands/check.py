@@ -87,7 +87,7 @@ def _count(word: str, things: Sequence[object]) -> str:
 
 
 def _open(findings: Findings, joined: str) -> str:
-    """Describe how many questions the check could not answer."""
+    """Count the questions that found no answer."""
     if not findings.doubts:
         return ""
     verb = "is" if len(findings.doubts) == 1 else "are"

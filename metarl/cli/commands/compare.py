@@ -173,7 +173,7 @@ def write(
 def pair_json(
     ours: EvaluatedRun, theirs: EvaluatedRun, step: int, result: Mapping[str, ComparisonResult]
 ) -> dict[str, Json]:
-    """Return every number of a comparison of two as JSON."""
+    """Return a comparison's numbers as JSON."""
     axis = steps_axis(ours.evaluations[0])
     return {
         "ours": ours.name,

@@ -30,7 +30,7 @@ LIBRARIES = (
 )
 SETUP_WARP = "`make setup-warp` makes an environment, .venv-warp, for it"
 WARP_MUJOCO = "3.17"
-"""First MuJoCo version with a Warp that takes Meta-World's models."""
+"""First MuJoCo version to run Meta-World in Warp."""
 GRAPHS_DRIVER = (12, 4)
 """First CUDA of a driver that captures steps."""
 
@@ -111,7 +111,7 @@ def this_machine() -> Iterator[tuple[str, str]]:
 
 
 def _ranks() -> str:
-    """Return whether torchrun may start several ranks of a training."""
+    """Return whether torchrun may start several ranks."""
     if not (dist.is_available() and dist.is_gloo_available()):
         return "one process only: this PyTorch is built without gloo"
     return f"on the CPU, with gloo: torchrun --standalone --nproc-per-node 1 to {usable_cores()}"

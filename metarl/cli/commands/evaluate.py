@@ -222,7 +222,7 @@ def other_measurement(
 def choose_tasks(
     experiment: Experiment, names: Sequence[str], number: int, rng: np.random.Generator
 ) -> Sequence[Task]:
-    """Return named held-out tasks, or some of each family."""
+    """Return held-out tasks, by name or by family."""
     tasks = experiment.suite.tasks("test")
     if names:
         return list(dict.fromkeys(find_task(tasks, name, experiment.suite.name) for name in names))
@@ -283,7 +283,7 @@ def measure_officially(
 def measure_episode_curve(
     report: EvaluationReport, tasks: Sequence[Task], options: EvaluateArguments, stem: str
 ) -> list[Path]:
-    """Measure, print and write one step's curve over episodes."""
+    """Measure, print and write one curve over episodes."""
     experiment = report.experiment
     counts, config, suite = options.episode_curve, experiment.config.evaluation, experiment.suite
     # an environment of its own: the largest number of episodes may need more slots

@@ -32,7 +32,7 @@ from metarl.types import Task
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainArguments(Settings):
-    """Measure which layers adaptation changes, and the gain of each.
+    """Measure each layer's change by adapting, and gain.
 
     Adapts to held-out tasks and writes tables, figures and every number into the run's folder.
     """
@@ -64,7 +64,7 @@ class ExplainArguments(Settings):
 
 
 def explain_command(arguments: list[str]) -> None:
-    """Measure which layers adaptation changes, and the gain of each."""
+    """Measure each layer's change by adapting, and gain."""
     options = tyro.cli(ExplainArguments, args=arguments, prog="metarl explain")
     experiment = open_for(options)
     rng = make_rng(options.seed, Purpose.EXPLANATION)

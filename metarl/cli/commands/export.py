@@ -64,7 +64,7 @@ def export_command(arguments: list[str]) -> None:
 
 
 def export_onnx(experiment: Experiment, task: Task | None, options: ExportArguments) -> None:
-    """Save a policy as an ONNX graph of its step."""
+    """Save a policy's step as an ONNX graph."""
     try:
         from metarl.deploy.onnx_file import write_onnx  # noqa: PLC0415  # an extra
         from metarl.deploy.onnx_policy import policy_model  # noqa: PLC0415  # likewise
@@ -84,7 +84,7 @@ def export_onnx(experiment: Experiment, task: Task | None, options: ExportArgume
 
 
 def export_ppo(experiment: Experiment, task: Task | None, options: ExportArguments) -> None:
-    """Save a policy as a file of stable-baselines3's PPO."""
+    """Save a policy as stable-baselines3's PPO."""
     suite = experiment.suite
     to_ppo(unadapted(experiment), 0, suite)  # refuses before anything is computed
     save(to_ppo(adapted(experiment, task, options), 0, suite, seed=options.seed), options.output)

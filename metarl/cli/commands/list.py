@@ -11,12 +11,12 @@ Kind = Literal["presets", "suites", "agents", "loggers"]
 
 
 def chosen(kind: Kind | None = None, /) -> Kind | None:
-    """List the suites, agents, presets and loggers that there are, or one kind of them."""
+    """List suites, agents, presets and loggers, or one kind of them."""
     return kind
 
 
 def list_command(arguments: list[str]) -> None:
-    """List the suites, agents, presets and loggers that there are."""
+    """List suites, agents, presets and loggers."""
     kind: Kind | None = None
     if arguments:
         import tyro  # noqa: PLC0415  # start-up time

@@ -24,7 +24,7 @@ T = TypeVar("T", bound="DataclassInstance")
 
 @dataclass(frozen=True, kw_only=True)
 class ResumeArguments(Settings):
-    """Resume a stopped run exactly where a checkpoint left it."""
+    """Resume a stopped run from a checkpoint, exactly."""
 
     resume: Path
     """Folder of the run, to resume from its newest whole checkpoint; or of one of its checkpoints,

@@ -120,7 +120,7 @@ def too_long(each: Plan, minutes: float) -> str:
 
 
 def name_of(folder: Path) -> str:
-    """Return a result's folder below ``results``, or its last name."""
+    """Return a result's name below ``results``."""
     parts = folder.resolve().parts
     places = [place for place, part in enumerate(parts[:-1]) if part == RESULTS.name]
     return "/".join(parts[places[-1] + 1 :]) if places else folder.resolve().name
@@ -165,7 +165,7 @@ def reproduce(each: Plan, options: ReproduceArguments) -> Outcome:
 
 
 def compute(each: Plan, options: ReproduceArguments, temporary: Path) -> Sequence[Number]:
-    """Compute a result's numbers again, each beside the published one."""
+    """Compute a result's numbers beside the published ones."""
     if each.program is not None:
         return run_program(each, each.program, temporary)
     if each.how == "evaluate":

@@ -39,11 +39,11 @@ from metarl.training.evaluation_reader import Measured, is_of, read_evaluation
 from metarl.training.sweep import Sweep
 
 SEEDS_OF_ALL = "all"
-"""Name of the rows of all seeds together in ``adaptation.csv``."""
+"""Name of all seeds' rows in ``adaptation.csv``."""
 
 
 def evaluate_again(plan: Plan, temporary: Path) -> list[Number]:
-    """Measure a result's weights again, and compare its tables."""
+    """Measure a result's weights and compare its tables."""
     measured = {}
     for group in plan.groups:
         measured[group.label] = [measure_weights(plan.name, origin) for origin in chosen(group)]
@@ -71,7 +71,7 @@ def measure_weights(name: str, origin: Origin) -> Measured:
 
 
 def stream_of(origin: Origin) -> tuple[Purpose, int]:
-    """Return the random stream that a run was measured with.
+    """Return a run's random stream of measurement.
 
     It is the one at the end of a training, unless the file names another.
     """
@@ -118,7 +118,7 @@ def train_again(
 
 
 def train_group(group: Group, name: str, root: Path, parallel: int, *, resume: bool) -> list[Path]:
-    """Train the seeds of one config; return their runs."""
+    """Train one config's seeds; return their runs."""
     config = dataclasses.replace(group.config, name=name)
     for seed in group.seeds:
         folder = root / f"{name}-seed{seed}"
@@ -142,7 +142,7 @@ def train_group(group: Group, name: str, root: Path, parallel: int, *, resume: b
 def compare_evaluations(
     plan: Plan, measured: Mapping[str, list[Measured]], folder: Path, *, trained: bool
 ) -> list[Number]:
-    """Compare the published tables of evaluations with new ones.
+    """Compare published tables of evaluations with new ones.
 
     Args:
         plan: of the result.
@@ -182,7 +182,7 @@ def compare_evaluations(
 
 
 def evaluated(group: Group, measured: list[Measured]) -> EvaluatedRun:
-    """Return a group's evaluations under its label in tables."""
+    """Return a group's evaluations under its label."""
     label = group.origins[0].label if group.origins else group.label
     evaluations: tuple[Evaluation, ...] = tuple(each.evaluation for each in measured)
     config = group.config
@@ -192,7 +192,7 @@ def evaluated(group: Group, measured: list[Measured]) -> EvaluatedRun:
 
 
 def is_whole(plan: Plan) -> bool:
-    """Return whether all seeds of a result are reproduced."""
+    """Return whether every seed is reproduced."""
     return all(len(group.seeds) == group.published_seeds for group in plan.groups)
 
 
@@ -209,5 +209,5 @@ def window_of(rows: Rows) -> float:
 
 
 def as_text(rows: list[Row]) -> Rows:
-    """Return rows of metrics as a CSV has them."""
+    """Return metrics as rows of a CSV."""
     return [{name: str(value) for name, value in row.items()} for row in rows]

@@ -29,7 +29,7 @@ from metarl.training.notices import kept_notices
 from metarl.training.sweep import SeedRun, Sweep, last_line
 
 COMBINING_SECONDS = 600.0
-"""Wait this long for another process that combines the seeds."""
+"""Longest wait for another process's combining, seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ def sweep_command(arguments: list[str]) -> None:
 
 
 def train_all(sweep: Sweep, parallel: int, resume: str = "") -> dict[SeedRun, int]:
-    """Train unfinished seeds; return the failed ones' exit codes.
+    """Train unfinished seeds; return the failures' exit codes.
 
     Args:
         sweep: the seeds.

@@ -13,7 +13,7 @@ RUNS = Path("runs")
 
 
 def train_command(arguments: list[str]) -> None:
-    """Meta-train an agent, then evaluate it on held-out tasks."""
+    """Meta-train an agent; evaluate it on held-out tasks."""
     if {"-h", "--help"} & set(arguments[:1]):
         show_train_usage()
         return
@@ -47,7 +47,7 @@ def resume(arguments: Sequence[str]) -> None:
 
 
 def preset_first(arguments: Sequence[str], command: str, example: str) -> list[str]:
-    """Return the arguments, a known preset or suite first."""
+    """Return the arguments, preset or suite first."""
     words = suite_first(arguments)
     presets = entry_points.names(entry_points.PRESETS)
     if not words or words[0].startswith("-"):
@@ -59,7 +59,7 @@ def preset_first(arguments: Sequence[str], command: str, example: str) -> list[s
 
 
 def suite_first(arguments: Sequence[str]) -> list[str]:
-    """Put the name after ``--suite`` in the preset's place."""
+    """Put ``--suite``'s name in the preset's place."""
     words = list(arguments)
     place = next((i for i, word in enumerate(words) if word.partition("=")[0] == "--suite"), None)
     if place is None or not words[0].startswith("-"):

@@ -68,7 +68,7 @@ def settings_of(values: Mapping[str, Json], group: str = "") -> dict[str, str]:
 
 
 def train(experiment: Experiment, *, new: bool) -> None:
-    """Run an experiment; delete a new one that fails."""
+    """Run an experiment; delete a failed new one."""
     if not experiment.writes:
         with runs.stop_on_signals(experiment):
             experiment.run()
@@ -112,7 +112,7 @@ def describe_run(experiment: Experiment) -> str:
 
 
 def keep_traceback(error: BaseException, folder: Path) -> bool:
-    """Write the traceback of a user's code to a file."""
+    """Write a user's traceback to a file."""
     notes = getattr(error, "__notes__", [])
     if notes:
         path = folder / "error.log"

@@ -87,7 +87,7 @@ def watch_command(arguments: list[str]) -> None:
 
 
 def introduction(experiment: Experiment, task: Task, *, chosen: bool) -> str:
-    """Return what is going to be seen, in sentences."""
+    """Describe what is going to be seen."""
     suite, tasks = experiment.suite.name, experiment.suite.tasks("test")
     families = ", ".join(sorted({each.family for each in tasks}))
     choice = (
@@ -166,7 +166,7 @@ def live(window: Window, experiment: Experiment) -> Callable[[Clip], None]:
 
 
 def show(experiment: Experiment, filmed: Film, path: Path | None, window: Window | None) -> None:
-    """Write the film, and repeat it in the window."""
+    """Write the film; repeat it in the window."""
     # the first and the last measured episode, beside one another
     before, after = filmed.clips[0], filmed.clips[-1]
     stages, reports = (

@@ -75,7 +75,7 @@ def draw_line(axes: Axes, line: Line) -> None:
 
 
 def series(rows: Sequence[Row], *names: str) -> list[Values]:
-    """Return columns of those rows that have them all."""
+    """Return columns of the rows with all."""
     found = [[row[name] for name in names] for row in rows if all(name in row for name in names)]
     return list(np.asarray(found, np.float64).reshape(-1, len(names)).T)
 

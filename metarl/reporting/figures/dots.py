@@ -15,7 +15,7 @@ from metarl.reporting.figures.style import DPI, FAINT, LABELS, TEXT, WIDTH, styl
 
 
 def dot_sheet(title: str, footer: str, *, panels: int, rows: int) -> tuple[Figure, list[Axes]]:
-    """Return a figure with panels, sized for its rows."""
+    """Return a figure, sized for its rows."""
     small = textwrap.wrap(footer, 150)
     # inches for the title and for the wrapped footer
     above, below = 0.42, 0.05 + 0.13 * len(small)
@@ -58,7 +58,7 @@ def label_quantity(axes: Axes, quantity: str) -> None:
 
 
 def draw_legend(figure: Figure, axes: Axes) -> None:
-    """Draw a panel's legend above it, each label once."""
+    """Draw a panel's legend above, each label once."""
     handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     figure.legend(
         handles.values(), handles, loc="upper right", ncols=2, frameon=False, fontsize=8.5, labelcolor=TEXT

@@ -84,7 +84,7 @@ def draw_effects(explanation: Explanation, title: str) -> Figure:
 
 
 def draw_map(explanation: Explanation, title: str) -> Figure:
-    """Draw tasks by adaptation vector, coloured by family or parameter."""
+    """Draw tasks by adaptation vector, coloured."""
     placed, alike = explanation.task_map, explanation.likeness
     tasks = [explanation.trace.tasks[place] for place in placed.places]
     families = sorted({task.family for task in tasks})
@@ -115,7 +115,7 @@ def draw_map(explanation: Explanation, title: str) -> Figure:
 
 
 def varying(tasks: Sequence[Task]) -> list[int]:
-    """Return the parameters that differ among tasks, widest spread first."""
+    """Return tasks' differing parameters, widest spread first."""
     spread = np.std([task.parameters for task in tasks], axis=0)
     order = sorted(range(len(spread)), key=lambda column: -spread[column])
     return [column for column in order if spread[column] > 0]

@@ -69,7 +69,7 @@ def draw_adaptation_curve(
     *,
     seeds: int = 1,
 ) -> Figure:
-    """Draw held-out return and success, if known, over adaptation steps.
+    """Draw held-out return and success over adaptation steps.
 
     ``label`` is that of the x axis; the intervals, one for each step, are over tasks and ``seeds``.
     """

@@ -27,7 +27,7 @@ _THRESHOLDS = 101
 
 
 def write_profiles(folder: Path, stages: Mapping[str, Stage], title: str) -> list[Path]:
-    """Write ``profile.csv`` and ``profile.png`` of named stages; return the files."""
+    """Write ``profile.csv`` and ``profile.png``; return the files."""
     profiles = {name: found for name in LABELS if (found := profiles_of(stages, name))}
     files = [folder / "profile.csv", folder / "profile.png"]
     table: list[list[str | float]] = [["quantity", "stage", "threshold", "share", "share_low", "share_high"]]
@@ -53,7 +53,7 @@ def profiles_of(stages: Mapping[str, Stage], quantity: str) -> dict[str, Profile
 
 
 def draw_profiles(profiles: Mapping[str, Mapping[str, Profile]], title: str) -> Figure:
-    """Draw profiles, by quantity and stage, with pointwise intervals."""
+    """Draw profiles with pointwise intervals."""
     figure, panels = blank(title, len(profiles), top=0.91)
     for axes, (quantity, found) in zip(panels, profiles.items(), strict=True):
         for place, (name, profile) in enumerate(found.items()):

@@ -1,4 +1,4 @@
-"""Colours, fonts, labels and panels that all figures share.
+"""Colours, fonts, labels and panels of all figures.
 
 Every figure is a :class:`matplotlib.figure.Figure` of its own; nothing touches the state of ``pyplot``.
 """
@@ -80,7 +80,7 @@ def label_axes(axes: Axes, quantity: str) -> None:
 
 
 def label_env_steps(axes: Axes, rows: Sequence[Row]) -> None:
-    """Label environment steps, in thousands or millions, along x."""
+    """Label environment steps in thousands or millions."""
     most = max(row.get("env_steps", 0) for row in rows)
     units = ((1e6, " (millions)"), (1e3, " (thousands)"))
     scale, unit = next((pair for pair in units if most >= pair[0]), (1.0, ""))
@@ -105,5 +105,5 @@ def draw_legend_above(figure: Figure, handles: Sequence[Line2D], columns: int, *
 
 
 def draw_footer(figure: Figure, text: str) -> None:
-    """Write a line of small print below the panels."""
+    """Write small print below the panels."""
     figure.text(0.012, 0.018, text, fontsize=7, color=FAINT)

@@ -1,4 +1,4 @@
-"""Training curves of several runs as CSV and figure."""
+"""Training curves of runs as CSV and figure."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def write_curves(
 
 
 def read_curve(folder: Path) -> list[Row]:
-    """Return a run's metrics, or their means over a sweep."""
+    """Return a run's metrics, or a sweep's means."""
     table = folder / "curve.csv"
     if not table.exists():
         runs = [read_metrics(run) for run in runs_of(folder)]

@@ -30,7 +30,7 @@ from metarl.text import stage_name
 _SIZE = (3.9, 3.2)  # inches; narrow, for a telephone
 LEVEL = 0.95
 ENV_STEPS = ""
-"""Axis label of environment steps; their number decides the unit."""
+"""Axis label of environment steps, in fitting units."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def _interval(
 
 
 def _columns(runs: Sequence[Sequence[Row]], name: str) -> tuple[Values, Values]:
-    """Return environment steps ``[points]`` and a metric ``[runs, points]``."""
+    """Return steps ``[points]`` and a metric ``[runs, points]``."""
     found = [
         series([{"env_steps": row["iteration"], **row} for row in run], "env_steps", name) for run in runs
     ]

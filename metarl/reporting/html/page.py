@@ -36,7 +36,7 @@ from metarl.types import Json
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting or version, with its value in each group."""
+    """One setting, with each group's value."""
 
     name: str
     values: tuple[str, ...]
@@ -144,7 +144,7 @@ def about(group: Group) -> str:
 
 
 def headline(group: Group) -> str:
-    """Describe results before and after adapting in two sentences."""
+    """Describe results before and after adapting."""
     summary, last = group.summary, group.runs[0].measured.evaluation.adaptation_steps
     if last == 0:
         return f"{quantity(summary)} without adapting: {outcome_of(summary, 0)}."
@@ -178,7 +178,7 @@ def quantity(summary: Summary) -> str:
 
 
 def setting_values(group: Group) -> dict[str, str]:
-    """Return all settings of a group by dotted name."""
+    """Return a group's settings by dotted name."""
     content: dict[str, Json] = {
         **json.loads(json.dumps(to_json(group.config))),
         "seed": list(group.seeds),
@@ -188,7 +188,7 @@ def setting_values(group: Group) -> dict[str, str]:
 
 
 def version_values(group: Group) -> dict[str, str]:
-    """Return the versions with which a group's runs were saved."""
+    """Return the versions that saved a group's runs."""
     names = dict.fromkeys(name for run in group.runs for name in run.versions)
     return {
         name: ", ".join(sorted({str(run.versions.get(name, "unknown")) for run in group.runs}))

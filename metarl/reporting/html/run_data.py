@@ -46,7 +46,7 @@ class Run:
     """Held-out evaluation at the run's end, or else what ``metarl evaluate`` did last."""
     baselines: tuple[Measured, ...]
     official: dict[str, Json]
-    """Newest result of the publisher's evaluator, empty if none."""
+    """The publisher's evaluator's newest result, if any."""
     most_likely: Measured | None
     """Newest evaluation with the most likely actions, beside one with drawn actions."""
     by_episodes: Measured | None
@@ -74,7 +74,7 @@ class Group:
 
     @property
     def trial(self) -> str:
-        """How a task's episodes relate, the same of every run."""
+        """How a task's episodes relate in every run."""
         return self.runs[0].measured.evaluation.trial
 
     @property
@@ -104,7 +104,7 @@ class Group:
 
     @cached_property
     def summary(self) -> Summary:
-        """Averages with 95 % intervals over seeds and tasks."""
+        """Averages with intervals over seeds and tasks."""
         return summarize_seeds([run.measured.evaluation for run in self.runs], np.random.default_rng(0))
 
     def baselines(self) -> dict[str, list[Measured]]:
@@ -153,7 +153,7 @@ def gather(folders: Sequence[Path], report: Callable[[str], None]) -> list[Group
 
 
 def read_run(folder: Path, report: Callable[[str], None]) -> Run:
-    """Read all that a run's folder holds for a report.
+    """Read a run's folder for a report.
 
     Raises:
         MetarlError: if it is no run, has no checkpoint or no evaluation, or a file is damaged.

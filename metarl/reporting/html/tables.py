@@ -35,7 +35,7 @@ class Explained:
 
 
 def policy_table(groups: Sequence[Group]) -> Table:
-    """Return each group's agent after 0, 1, … adaptation steps."""
+    """Return groups' agents after 0, 1, … steps."""
     success = (_SUCCESS, _GAINS[1]) if groups[0].task_successes is not None else ()
     columns = (
         _RETURN,
@@ -48,7 +48,7 @@ def policy_table(groups: Sequence[Group]) -> Table:
 
 
 def seed_table(groups: Sequence[Group]) -> Table:
-    """Return the means of each run in groups of several."""
+    """Return each run's means in groups of several."""
     runs = [run for group in groups if len(group.runs) > 1 for run in group.runs]
     parts = {run.folder.resolve().name: _values(run.measured.evaluation) for run in runs}
     return change_table("run", parts, _steps(groups[0]), trial=groups[0].trial)

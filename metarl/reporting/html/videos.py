@@ -1,4 +1,4 @@
-"""Videos of episodes before and after adapting, for a report."""
+"""Videos of episodes before and after adapting."""
 
 from __future__ import annotations
 

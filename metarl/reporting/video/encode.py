@@ -81,7 +81,7 @@ def _encode(frames: Sequence[Picture], path: Path, frames_per_second: int) -> No
 
 
 def _caption(lines: Sequence[str], width: int) -> Picture:
-    """Draw white text on black, the first line larger."""
+    """Draw white text on black, first line larger."""
     sizes = [max(12, width // 22)] + [max(10, width // 27)] * (len(lines) - 1)
     height = int(sum(1.45 * size for size in sizes)) + 10
     picture = Image.new("RGB", (width, height), _PAPER)

@@ -25,7 +25,7 @@ from metarl.vector_env import Array, Picture, Renderable, TaskVectorEnv
 MAX_FRAMES = 64
 """Number of frames of an episode, about; of a longer one every second, third, … step is seen."""
 SLOT = 0
-"""Slot that is filmed: the first of a task's episodes."""
+"""Filmed slot: the first of a task's episodes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class View(Settings):
     """Camera and size of the view."""
 
     camera: str | None = None
-    """Camera by the suite's name; None for the suite's choice."""
+    """Camera's name; None for the suite's choice."""
     size: Annotated[int, Ge(32), Le(2048)] = 480
     """Pixels along a side."""
 
@@ -45,7 +45,7 @@ class Clip:
     rollout: int
     """Rollout of the evaluation, counted from 0."""
     frames: list[Picture] = field(default_factory=list)
-    """Frames from the start of the episode to its end."""
+    """Frames of the whole episode."""
     steps: int = 0
     total: float = 0.0
     """Return up to the last step."""
@@ -141,7 +141,7 @@ def outcome(clip: Clip, reports_success: bool) -> str:
 
 
 class FilmedEnv(TaskVectorEnv):
-    """Environment wrapper that renders one slot after each step.
+    """Wrapper that renders one slot after each step.
 
     ``every`` is the number of steps from one frame to the next; each reset begins the next rollout, from 0,
     of which those in ``rollouts`` are seen. The caller closes ``env``.
