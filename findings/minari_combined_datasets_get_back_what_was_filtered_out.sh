@@ -7,9 +7,9 @@
 # Guess: filter_episodes and split_dataset return datasets, which have the length and the episodes that they iterate over,
 # and combine_datasets combines these datasets.
 # Behaviour: the two return views, a file with a list of indices. combine_datasets copies the files, whatever the lists
-# say, without a warning; episodes that two parts of a split share the file of are in the result twice. It drops the episodes'
-# seeds as well, which repeat them in the environment. Filtering after combining is right, and so is
-# create_dataset_from_buffers with the episodes that iterate_episodes gives.
+# say, without a warning; two parts of one split are one file, so each episode is in the result twice. It drops the
+# episodes' seeds as well, which repeat them in the environment. Filtering after combining is right. Pull request 350 of
+# the project, which copies the listed episodes only, is open.
 # Output seen, two collections of 4 episodes, of which 1 and 2 succeed:
 #   successful episodes of each: 1 and 2; combined: 8, of which succeed 3
 #   split of the first into 3 and 1: combined with the second 8 episodes, of which were held out 1
