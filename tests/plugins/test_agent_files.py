@@ -125,7 +125,7 @@ def test_run_of_an_agent_in_a_file_is_trained_evaluated_and_resumed(metarl: Comm
         code, _, err = metarl(*command)
         assert code == 2
         said = (
-            f"The agent's file {place} cannot be read (No such file or directory); it must be where it was."
+            f"The agent's file {place} is not there; check its name, or put a run's file back where it was."
         )
         assert err.startswith("metarl: ")
         assert err.endswith(f"{said}\n")
@@ -215,7 +215,7 @@ def test_config_without_a_name_of_its_own_is_called_by_its_class(place: Path) ->
         ("mine.py:Plain", "'Plain' of .* to be a dataclass, as it has the setting more, but it is a plain"),
         ("mine.py", "Expected an agent in a file as my_file.py:MyConfig, got 'mine.py'"),
         ("empty.py:X", r"There is no config in .*empty.py called 'X', nor any other\.$"),
-        ("yours.py:X", "The agent's file .*yours.py cannot be read .No such file or directory.; it must be"),
+        ("yours.py:X", "The agent's file .*yours.py is not there; check its name"),
     ],
 )
 def test_what_is_no_config_in_a_file_is_refused(
