@@ -412,6 +412,18 @@ def test_environments_that_gymnasium_cannot_make_are_refused(env: str, message: 
         make_env(env)
 
 
+def test_names_of_our_environments_are_known_before_any_run_is_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "import gymnasium\nimport metarl\n\ndef make():\n    return gymnasium.make('metarl/point')\n"
+    (tmp_path / "named.py").write_text(text)
+    for place in ("metarl/point", f"{tmp_path}/named.py:make"):
+        monkeypatch.delitem(gymnasium.registry, "metarl/point")
+        env = make_env(place)
+        assert isinstance(env, gymnasium.Env)
+        env.close()
+
+
 def test_change_of_the_workspace_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = tmp_path / "robot.py"
     file.write_text("def inside(seen): return True")
