@@ -380,11 +380,11 @@ class RL2:
         if power == 1:
             return rewards
         sizes = rewards.abs()
-        largest = float(sizes.max())
-        if largest > MOST_COUNTED ** (1 / power):
+        largest = sizes.max().double()
+        if largest**power > MOST_COUNTED:
             raise MetarlError(
                 f"Expected rewards whose power {power:g} is at most {MOST_COUNTED:g}, got a reward of size "
-                f"{largest:g}; divide the rewards, or lower --agent.reward-power."
+                f"{float(largest):g}; divide the rewards, or lower --agent.reward-power."
             )
         return rewards.sign() * sizes**power
 

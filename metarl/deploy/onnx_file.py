@@ -62,6 +62,7 @@ def write_onnx(experiment: Experiment, actor: Actor, task: Task, path: Path, ada
         "iteration": experiment.iteration,
         "adapted_to": adapted_to or None,
         "control_step_seconds": control_step(experiment),
+        "success_bonus": experiment.config.success_bonus or None,
     }
     content = policy_model(actor, experiment.suite, about).SerializeToString()
     episodes = 2 if experiment.agent.trial == "sequential" else 1

@@ -11,6 +11,7 @@ import gymnasium
 from metarl.deploy.loop import Workspace
 from metarl.errors import MetarlError
 from metarl.plugins.user_files import Sums, UserFile, at_fault, is_place
+from metarl.plugins.user_modules import register_envs
 from metarl.types import Json
 
 
@@ -25,6 +26,7 @@ def make_env(place: str, recorded: Json = None) -> object:
         MetarlError: if there is none, or it fails.
     """
     if not is_place(place):
+        register_envs()
         try:
             return gymnasium.make(place)
         except gymnasium.error.Error as error:

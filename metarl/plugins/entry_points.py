@@ -30,21 +30,34 @@ def load(group: str, name: str) -> object:
     """Return a name's object, or raise MetarlError."""
     entry = find(group, name)
     try:
-        return cast("object", entry.load())
-    except Exception as error:  # whatever a stranger's package does when it is imported
+        found = cast("object", entry.load())
+    except (Exception, SystemExit) as error:  # whatever a stranger's package does when it is imported
         from metarl.plugins.user_files import about_opengl  # noqa: PLC0415  # start-up time
 
         plain = isinstance(error, ImportError | AttributeError | MetarlError)
         reason = str(error) if plain else f"{type(error).__name__}: {error}"
         reason = f"{' '.join(reason.split()).rstrip('.')}.{about_opengl(error)}"
         raise MetarlError(f"The {KINDS[group]} {name!r} ({entry.value}) does not load: {reason}") from error
+    if group in (PRESETS, COMMANDS, LOGGERS) and not callable(found):
+        kind = type(found).__name__
+        raise MetarlError(
+            f"Expected the {KINDS[group]} {name!r} ({entry.value}) to be a function, got {kind}."
+        )
+    return found
 
 
 def find(group: str, name: str) -> EntryPoint:
-    """Find a name's entry point unloaded; MetarlError if there is none."""
+    """Find a name's entry point unloaded; MetarlError if there is none, or another package has it too."""
     entries = _entries(group)
     if name not in entries:
         raise unknown_name(KINDS[group], name, entries)
+    offers = {each.value: each for each in _read_all(group) if each.name == name}
+    if len(offers) > 1:
+        packages = [each.dist.name if each.dist else each.value for each in offers.values()]
+        raise MetarlError(
+            f"Expected one package with the {KINDS[group]} {name!r}, got {' and '.join(packages)}; "
+            "uninstall one of them, or rename what it offers."
+        )
     return entries[name]
 
 
@@ -53,13 +66,13 @@ def describe(group: str, name: str) -> str:
 
     The first line of its docstring is read from the source; what is not found there is imported.
     """
-    about = _read(_entries(group)[name])
-    if about is None or (group == AGENTS and not about.source):
-        try:
+    try:
+        about = _read(find(group, name))
+        if about is None or (group == AGENTS and not about.source):
             found = load(group, name)
-        except MetarlError as error:
-            return str(error)
-        about = About((found.__doc__ or "").strip().partition("\n")[0], getattr(found, "source", ""))
+            about = About((found.__doc__ or "").strip().partition("\n")[0], getattr(found, "source", ""))
+    except MetarlError as error:
+        return str(error)
     return about.line + (f" {about.source}." if about.source else "")
 
 
@@ -73,9 +86,14 @@ class About(NamedTuple):
 
 
 @functools.cache  # reading them takes as long as all else that a tiny command does
+def _read_all(group: str) -> tuple[EntryPoint, ...]:
+    return tuple(entry_points(group=group))
+
+
+@functools.cache
 def _entries(group: str) -> MappingProxyType[str, EntryPoint]:
     # read-only, as whoever asks next gets the same object
-    return MappingProxyType({entry.name: entry for entry in entry_points(group=group)})
+    return MappingProxyType({entry.name: entry for entry in _read_all(group)})
 
 
 def _read(entry: EntryPoint) -> About | None:

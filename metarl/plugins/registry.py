@@ -15,14 +15,15 @@ import inspect
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, TypeAlias, cast
 
 from metarl.config import AgentConfig, ExperimentConfig, SuiteConfig, construct, from_json
 from metarl.errors import MetarlError
-from metarl.plugins.agent_files import file_agent, place_of
+from metarl.plugins.agent_files import config_class, file_agent, place_of
 from metarl.plugins.entry_points import AGENTS, PRESETS, SUITES, load, names
 from metarl.plugins.suite_files import distribution_of, file_suite
-from metarl.plugins.user_files import is_place
+from metarl.plugins.user_files import at_fault, is_place
 from metarl.tasks import TaskDistribution
 from metarl.types import Json
 
@@ -46,7 +47,7 @@ def suite_named(name: str) -> SuiteConfig:
 
 def agent(name: str) -> type[AgentConfig]:
     """Return an agent's config by name or file."""
-    return file_agent(name) if is_place(name) else cast("type[AgentConfig]", load(AGENTS, name))
+    return file_agent(name) if is_place(name) else config_class(load(AGENTS, name), f"the agent {name!r}")
 
 
 def preset(name: str) -> Preset:
@@ -67,11 +68,22 @@ def configure(name: str, agent_name: str | None = None) -> ExperimentConfig:
         return ExperimentConfig(suite=suite_named(name), agent=construct(chosen, {}))
     make = preset(name)
     if agent_name is None:
-        return make()
+        return _made(name, make)
     agent(agent_name)  # so that a slip gets the nearest name, whatever the preset does with it
     if "agent" not in inspect.signature(make).parameters:
         raise MetarlError(f"The preset {name!r} has an agent of its own and takes no --agent {agent_name}.")
-    return make(agent=agent_name)
+    return _made(name, partial(make, agent=agent_name))
+
+
+def _made(name: str, make: Callable[[], object]) -> ExperimentConfig:
+    """Call a preset; MetarlError if it fails or returns something else."""
+    try:
+        found = make()
+    except (Exception, SystemExit) as error:
+        raise at_fault(error, f"The preset {name!r} fails") from error
+    if not isinstance(found, ExperimentConfig):
+        raise MetarlError(f"Expected an ExperimentConfig of the preset {name!r}, got {type(found).__name__}.")
+    return found
 
 
 def config_from_json(data: Mapping[str, Json]) -> ExperimentConfig:

@@ -104,10 +104,12 @@ class UserFile:
         try:
             files = files_imported(self.path)
         except OSError as error:
-            raise MetarlError(
-                f"The {self.part}'s file {error.filename or self.path} cannot be read ({error.strerror}); "
-                "it must be where it was."
-            ) from error
+            file = f"The {self.part}'s file {error.filename or self.path}"
+            if isinstance(error, FileNotFoundError):
+                raise MetarlError(
+                    f"{file} is not there; check its name, or put a run's file back where it was."
+                ) from error
+            raise MetarlError(f"{file} cannot be read ({error.strerror}).") from error
         texts = {os.path.relpath(file, self.path.parent): text for file, text in files.items()}
         return {file: hashlib.sha256(texts[file]).hexdigest() for file in sorted(texts)}
 

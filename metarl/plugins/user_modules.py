@@ -70,6 +70,11 @@ _loading: list[UserFolder] = []  # the innermost last
 _aliases: dict[str, UserFolder] = {}  # which folder's modules have bare names now, by first part
 
 
+def register_envs() -> None:
+    """Register the names of our environments with Gymnasium."""
+    importlib.import_module("metarl.envs").register_envs()
+
+
 def import_file(path: Path) -> ModuleType:
     """Import a user's file once, as a module.
 
@@ -85,6 +90,7 @@ def import_file(path: Path) -> ModuleType:
         return sys.modules[name]
     spec = spec_from_file_location(name, path, loader=_UserLoader(name, str(path), folder))
     assert spec is not None and spec.loader is not None
+    register_envs()  # the file's own "import metarl" comes too late, as metarl was imported before Gymnasium
     module = sys.modules[name] = module_from_spec(spec)
     try:
         with bare_names(module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from metarl.storage.metrics import read_metrics
 from metarl.text import stage_name
 from metarl.training.evaluation_reader import Measured, read_evaluation
 from metarl.training.runs import read_config_of_results
+from metarl.types import Json
 
 CLOCK = "time/elapsed"
 
@@ -58,8 +59,9 @@ def combine(paths: Sequence[Path], output: Path, title: str) -> list[Path]:
     # refuse runs that differ in more than their seed
     content = shared_settings(configs[0])
     for path, config in zip(paths, configs, strict=True):
-        if shared_settings(config) != content:
-            raise MetarlError(f"{path} and {paths[0]} differ in more than their seed.")
+        if (settings := shared_settings(config)) != content:
+            difference = _first_difference(settings, content)
+            raise MetarlError(f"{path} and {paths[0]} differ in more than their seed, in {difference}.")
     check_comparable(
         [
             Side(str(path), config.suite, each.evaluation, each.about)
@@ -88,6 +90,15 @@ def combine(paths: Sequence[Path], output: Path, title: str) -> list[Path]:
     if not from_runs:
         return files
     return [*files, *_write_curve(output, paths, title, trial), *write_origins(output, {"": measured})]
+
+
+def _first_difference(ours: Mapping[str, Json], theirs: Mapping[str, Json]) -> str:
+    """Name the first setting in which two configs differ, and both values."""
+    name = next(name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name))
+    one, other = ours.get(name), theirs.get(name)
+    if isinstance(one, dict) and isinstance(other, dict):
+        return f"{name}.{_first_difference(one, other)}"
+    return f"{name}: {one} and {other}"
 
 
 def _check_seeds(paths: Sequence[Path], seeds: Sequence[int]) -> None:

@@ -30,6 +30,7 @@ from metarl.types import Json
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.ENOSYS)
 _TEMPORARY = re.compile(r"\.metarl-([0-9a-f]{16})-(\d+)-[0-9a-f]{16}\.tmp")
+_ENDINGS = (".json", ".csv", ".png", ".html", ".mp4", ".onnx", ".zip")
 _ABANDONED = 24 * 3600.0  # seconds, where the process may still run, unseen
 
 
@@ -70,6 +71,8 @@ def check_writable(path: Path, *, folder: bool = False) -> None:
     try:
         if path.is_dir() and not folder:
             raise WriteError(f"{path} is a folder; name a file with --output.")
+        if folder and path.suffix.lower() in _ENDINGS and not path.exists():
+            raise WriteError(f"Expected a folder for several files, got {path}; name a folder with --output.")
         place = path if folder else path.parent
         while not place.exists():
             place = place.parent

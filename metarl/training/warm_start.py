@@ -19,7 +19,8 @@ def start_from(agent: MetaLearner, config: AgentConfig, path: Path) -> None:
     """Start an untrained agent from a run's folder, one of its checkpoints, a result, or a PPO file.
 
     From a run it takes all that the agent had learned, its running scales and optimiser's memory among it. A
-    schedule of the learning rate starts anew, and scales learn on for as many iterations as in any run.
+    schedule of the learning rate starts anew, and scales learn on for as many iterations as in any run; that
+    of the returns starts anew if learning counts another power of the reward.
 
     Raises:
         MetarlError: if the file or checkpoint is missing or damaged, or of another agent.
@@ -29,7 +30,8 @@ def start_from(agent: MetaLearner, config: AgentConfig, path: Path) -> None:
         return
     learned = open_checkpoint(path, _log.warning)
     stored = learned.config.get("agent")
-    kind = stored.get("kind") if isinstance(stored, dict) else None
+    settings = stored if isinstance(stored, dict) else {}
+    kind = settings.get("kind")
     if kind != config.kind:
         raise MetarlError(f"Expected a run of {config.kind} to start from, got {path}, which is of {kind}.")
     if learned.agent.segments:
@@ -40,6 +42,8 @@ def start_from(agent: MetaLearner, config: AgentConfig, path: Path) -> None:
     fresh = agent.state()
     tensors = {name: value for name, value in learned.agent.tensors.items() if not is_count(name)}
     tensors |= {name: value for name, value in fresh.tensors.items() if is_count(name)}
+    if settings.get("reward_power", 1.0) != getattr(config, "reward_power", 1.0):
+        tensors |= {name: value for name, value in fresh.tensors.items() if "scale.returns." in name}
     values = {**learned.agent.values, **{name: fresh.values[name] for name in fresh.values if is_count(name)}}
     try:
         agent.load_state(learned.agent._replace(tensors=tensors, values=values))

@@ -215,6 +215,8 @@ def test_power_that_leaves_float32_is_refused_by_its_name() -> None:
     said = r"power 10 is at most 1e\+15, got a reward of size 10000; .* lower --agent\.reward-power\.$"
     with pytest.raises(MetarlError, match=said):
         agent._counted(torch.tensor([1.0, -1e4]))
+    slight = agent_of(replace(TINY, reward_power=0.01))
+    assert slight._counted(torch.tensor([0.0, -1e4])).tolist() == pytest.approx([0.0, -(10**0.04)])
 
 
 def test_step_size_falls_by_its_schedule() -> None:

@@ -503,3 +503,41 @@ def test_package_that_fails_when_it_is_imported_is_one_sentence(
     with pytest.raises(MetarlError) as told:
         registry.suite("mine")
     assert str(told.value) == f"The suite 'mine' (broken_package:suite) does not load: {reason}"
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "said"),
+    [
+        (
+            registry.PRESETS,
+            "number",
+            "the preset 'mine' (odd_package:number) to be a function, got int.",
+        ),
+        (registry.PRESETS, "wrong", "Expected an ExperimentConfig of the preset 'mine', got int."),
+        (registry.PRESETS, "falling", "The preset 'mine' fails: KeyError: 'x'."),
+        (
+            registry.AGENTS,
+            "Learner",
+            "the agent 'mine' to be a config class of an agent, but it is the class",
+        ),
+    ],
+)
+def test_package_that_offers_something_else_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: str, name: str, said: str
+) -> None:
+    text = "number = 3\ndef wrong(): return 3\ndef falling(): raise KeyError('x')\nclass Learner: pass\n"
+    (tmp_path / "odd_package.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    mine = {"mine": EntryPoint("mine", f"odd_package:{name}", group)}
+    monkeypatch.setattr(entry_points, "_entries", lambda asked: mine if asked == group else {})
+    with pytest.raises(MetarlError, match=re.escape(said)):
+        registry.configure("mine") if group == registry.PRESETS else registry.agent("mine")
+
+
+def test_name_that_two_packages_offer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = tuple(EntryPoint("mine", place, registry.SUITES) for place in ("one:suite", "other:suite"))
+    monkeypatch.setattr(entry_points, "_read_all", lambda _: both)
+    monkeypatch.setattr(entry_points, "_entries", lambda _: {"mine": both[1]})
+    with pytest.raises(MetarlError, match="one package with the suite 'mine', got one:suite and other:suite"):
+        registry.suite("mine")
+    assert entry_points.describe(registry.SUITES, "mine").startswith("Expected one package")

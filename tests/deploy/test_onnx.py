@@ -218,14 +218,19 @@ def test_command_exports_before_and_after_adapting_to_a_task(
     assert "after.onnx exists already" in capsys.readouterr().err
 
 
-def test_session_is_exported_with_its_control_step(tmp_path: Path) -> None:
-    run = untrained_run(tmp_path / "run", FAMILIES["rl2"])
+def test_session_is_exported_with_its_control_step_and_bonus(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = untrained_run(tmp_path / "run", FAMILIES["rl2"], success_bonus=10.0)
     settings = deploy.DeploySettings(episodes=2, horizon=HORIZON, frequency=200.0)
     deploy.adapt(run, Table(), tmp_path / "session", settings)
     assert main(["export", str(tmp_path / "session"), "--output", str(tmp_path / "policy.onnx")]) == 0
     properties = properties_of(tmp_path / "policy.onnx")
     assert (properties["adapted_to"], properties["control_step_seconds"]) == ("session", "0.005")
     assert "memory.fresh" in json.loads(properties["inputs"])
+    assert properties["success_bonus"] == "10.0"
+    said = " ".join(capsys.readouterr().out.split())
+    assert "The reward that it takes is 10 more after a step with success, as in training." in said
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import json
 import logging
 import random
 import re
+import shutil
 import signal
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from metarl.functional.random_streams import Purpose, make_rng
 from metarl.meta_learner import inputs_at_start
 from metarl.rollouts.collect import collect
 from metarl.storage.run_checkpoints import open_checkpoint
-from metarl.storage.run_folder import ADAPTATION, ADAPTED
+from metarl.storage.run_folder import ADAPTATION, ADAPTED, CHECKPOINTS, WEIGHTS
 from metarl.training import runs
 from support.programs import Trap, errors, finish, start
 from support.robots import FAMILIES, HORIZON, Table, untrained_run
@@ -410,6 +411,29 @@ def test_full_disk_halts_the_robot_and_says_how_to_go_on(
 def test_environments_that_gymnasium_cannot_make_are_refused(env: str, message: str) -> None:
     with pytest.raises(MetarlError, match=re.escape(message)):
         make_env(env)
+
+
+def test_result_of_several_runs_says_once_which_weights_it_takes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (checkpoint,) = (untrained_run(tmp_path / "run") / CHECKPOINTS).iterdir()
+    for seed in ("seed0", "seed1"):
+        shutil.copytree(checkpoint, tmp_path / "result" / WEIGHTS / seed)
+    settings = DeploySettings(episodes=1, horizon=HORIZON)
+    deploy.adapt(tmp_path / "result", Table(), tmp_path / "session", settings)
+    assert sum("has the weights of 2 runs" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_names_of_our_environments_are_known_before_any_run_is_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "import gymnasium\nimport metarl\n\ndef make():\n    return gymnasium.make('metarl/point')\n"
+    (tmp_path / "named.py").write_text(text)
+    for place in ("metarl/point", f"{tmp_path}/named.py:make"):
+        monkeypatch.delitem(gymnasium.registry, "metarl/point")
+        env = make_env(place)
+        assert isinstance(env, gymnasium.Env)
+        env.close()
 
 
 def test_change_of_the_workspace_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -70,7 +70,7 @@ def test_name_in_a_file_may_stand_for_several_things(place: Path, name: str, hor
         ("mine.py:wrong", "Expected 'wrong' of .*mine.py to be a task distribution, but it is of type int"),
         ("mine.py:falling", "fails when it is called: KeyError: 'nothing there'."),
         ("mine.py", "Expected a suite in a file as my_file.py:my_distribution, got 'mine.py'"),
-        ("yours.py:variable", "yours.py cannot be read .No such file or directory.; it must be where it was"),
+        ("yours.py:variable", "yours.py is not there; check its name, or put a run's file back where it was"),
     ],
 )
 def test_file_that_holds_no_such_distribution_is_refused(place: Path, named: str, sentence: str) -> None:
@@ -139,8 +139,8 @@ def test_run_on_a_file_is_trained_evaluated_and_resumed(metarl: Command, place: 
         code, _, err = metarl(*command)
         assert code == 2
         assert err == (
-            f"metarl: The suite's file {place} cannot be read (No such file or directory); "
-            "it must be where it was.\n"
+            f"metarl: The suite's file {place} is not there; check its name, or put a run's file back "
+            "where it was.\n"
         )
 
 

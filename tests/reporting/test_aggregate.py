@@ -102,7 +102,8 @@ def test_files_of_evaluations_are_combined_without_a_training_curve(tmp_path: Pa
 
 def test_runs_that_differ_in_more_than_their_seed_are_refused(tmp_path: Path) -> None:
     folders = [run(tmp_path, 1), run(tmp_path, 2, meta_batch_size=10)]
-    with pytest.raises(MetarlError, match=r"it-seed2 and .*it-seed1 differ in more than their seed"):
+    said = r"it-seed2 and .*it-seed1 differ in more than their seed, in sampling\.meta_batch_size: 10 and \d+"
+    with pytest.raises(MetarlError, match=said):
         combine(folders, tmp_path / "out", "two experiments")
 
 

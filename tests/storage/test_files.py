@@ -83,6 +83,10 @@ def test_output_that_cannot_be_written_is_found_before_the_work(tmp_path: Path) 
                 check_writable(place, folder=folder)
     with pytest.raises(MetarlError, match="file cannot be written: Not a directory"):
         check_writable(tmp_path / "file", folder=True)
+    with pytest.raises(MetarlError, match=r"Expected a folder for several files, got .*e0\.json; name"):
+        check_writable(tmp_path / "e0.json", folder=True)
+    (tmp_path / "v1.json").mkdir()
+    check_writable(tmp_path / "v1.json", folder=True)
 
 
 def test_results_on_a_full_disk_are_taken_back_and_others_stay(tmp_path: Path) -> None:

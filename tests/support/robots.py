@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import gymnasium
@@ -40,9 +40,10 @@ def untrained_run(
     agent: AgentConfig = FAMILIES["maml-trpo"],
     seed: int = 0,
     suite: SuiteConfig = POINT,
+    success_bonus: float = 0.0,
 ) -> Path:
     """Write a run with a fresh agent, and return its folder."""
-    config = point_config(agent=agent, seed=seed, suite=suite)
+    config = replace(point_config(agent=agent, seed=seed, suite=suite), success_bonus=success_bonus)
     fresh = agent.build(config.build_suite(), seed=seed, device=torch.device("cpu"), sampling=config.sampling)
     write_json(folder / CONFIG, to_json(config))
     save(

@@ -89,6 +89,17 @@ def test_scales_learn_on_from_the_tasks_of_the_new_run(trained: Path, tmp_path: 
     assert second.agent.state().tensors[seen] > before > 0
 
 
+def test_scale_of_returns_starts_anew_with_another_power_of_the_reward(trained: Path, tmp_path: Path) -> None:
+    def seen(name: str, power: float) -> tuple[float, float]:
+        agent = replace(TINY, reward_power=power)
+        tensors = experiment(tmp_path, name, agent, init_from=str(trained)).agent.state().tensors
+        return float(tensors["scale.returns.seen"]), float(tensors["scale.rewards.seen"])
+
+    (returns, rewards), (anew, kept) = seen("same", 1.0), seen("sixth", 6.0)
+    assert (anew, kept) == (0.0, rewards)
+    assert returns > 0
+
+
 def test_weights_of_a_result_serve_with_a_schedule(tmp_path: Path) -> None:
     first = experiment(tmp_path, "first")
     weights = first.agent.weights()  # type: ignore[attr-defined]  # of RL²

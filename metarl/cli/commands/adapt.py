@@ -22,6 +22,7 @@ from metarl.deploy.user_env import make_env, record_of, workspace_at
 from metarl.errors import MetarlError, Stopped, require
 from metarl.plugins.user_files import at_fault
 from metarl.settings import Settings
+from metarl.storage.files import check_writable
 from metarl.storage.run_checkpoints import split_checkpoint
 from metarl.system.signals import handled
 from metarl.system.threads import one_thread
@@ -82,6 +83,7 @@ def start(options: AdaptArguments) -> None:
     folder = options.output or default_folder(options.run, options.env)
     if folder.exists():
         raise MetarlError(f"{folder} exists already; choose another --output, or go on: --resume {folder}")
+    check_writable(folder, folder=True)
     settings = DeploySettings(**{item.name: getattr(options, item.name) for item in fields(DeploySettings)})
     workspace = workspace_at(options.workspace)
     about: dict[str, Json] = {

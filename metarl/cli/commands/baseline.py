@@ -19,6 +19,7 @@ from metarl.functional.random_streams import Purpose, make_rng
 from metarl.reporting.baseline_files import baseline_table, caption_of, rows, short, write_comparison
 from metarl.reporting.table import Column, Row, Table
 from metarl.settings import Workers
+from metarl.storage.files import check_writable
 from metarl.storage.locks import locked
 from metarl.tasks import sample_evenly
 from metarl.text import count
@@ -50,6 +51,7 @@ def baseline_command(arguments: list[str]) -> None:
     rng = make_rng(config.seed, Purpose.EVALUATION)
     tasks = sample_evenly(held_out, number, rng) if options.tasks else held_out
     folder = options.output or experiment.folder / "baselines"
+    check_writable(folder, folder=True)
     comparison = Comparison(experiment, tasks, config, folder)
     say(
         f"Comparing {experiment.config.agent.kind} after {count(experiment.iteration, 'iteration')} with "

@@ -67,7 +67,7 @@ def export_onnx(experiment: Experiment, task: Task | None, options: ExportArgume
     """Save a policy's step as an ONNX graph."""
     try:
         from metarl.deploy.onnx_file import write_onnx  # noqa: PLC0415  # an extra
-        from metarl.deploy.onnx_policy import policy_model  # noqa: PLC0415  # likewise
+        from metarl.deploy.onnx_policy import REWARD, policy_model  # noqa: PLC0415  # likewise
     except ModuleNotFoundError as error:
         raise MetarlError(
             f"ONNX files need the package {error.name}, which is missing: pip install 'metarl-toolkit[onnx]'."
@@ -81,6 +81,9 @@ def export_onnx(experiment: Experiment, task: Task | None, options: ExportArgume
         f"Wrote {options.output}, which takes {listed(checked.inputs)}. Its actions differ from PyTorch's by "
         f"{checked.difference:.1g} at most in {checked.steps} steps of {count(checked.episodes, 'episode')}."
     )
+    bonus = experiment.config.success_bonus
+    if bonus and any(name.startswith(REWARD) for name in checked.inputs):
+        say(f"The reward that it takes is {bonus:g} more after a step with success, as in training.")
 
 
 def export_ppo(experiment: Experiment, task: Task | None, options: ExportArguments) -> None:

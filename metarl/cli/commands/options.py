@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import tyro
 from annotated_types import Ge
+from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructTypeInfo
 
 from metarl.cli.commands.agent_option import split_agent
-from metarl.config import AgentConfig, ExperimentConfig, SuiteConfig
-from metarl.errors import MetarlError
+from metarl.config import ExperimentConfig
 from metarl.plugins import entry_points, registry
-from metarl.settings import Settings
+from metarl.settings import Settings, setting_names
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -48,23 +48,23 @@ def configured(preset: str, options: Sequence[str], prog: str) -> ExperimentConf
 
 
 def parse_settings(default: T, options: Sequence[str], prog: str, description: str | None = None) -> T:
-    """Return settings changed by options.
-
-    Raises:
-        MetarlError: if an option is for what a config computes (``init=False``).
-    """
-    made = tyro.cli(type(default), default=default, args=options, prog=prog, description=description)
-    return _computed(made, default)
+    """Return settings changed by options; what a config computes (``init=False``) has none."""
+    return tyro.cli(
+        type(default), default=default, args=options, prog=prog, description=description, registry=_RULES
+    )
 
 
-def _computed(made: T, default: T) -> T:
-    """Compute again what tyro takes for options and sets last, to the default's values if not given."""
-    parts: dict[str, object] = {}
-    for item in fields(made):
-        value, before = getattr(made, item.name), getattr(default, item.name)
-        if not item.init:
-            if value != before:
-                raise MetarlError(f"Expected no option for {item.name}, which is computed, got {value!r}.")
-        elif isinstance(value, SuiteConfig | AgentConfig):
-            parts[item.name] = _computed(value, before)
-    return replace(made, **parts)
+_RULES = ConstructorRegistry()
+_TYROS_OWN = object()  # marks what tyro's own rule is asked for
+
+
+@_RULES.struct_rule
+def _without_computed(info: StructTypeInfo) -> StructConstructorSpec | None:
+    """Leave out the fields that a config computes, which tyro would take for options and set last."""
+    if _TYROS_OWN in info.markers or not isinstance(info.default, Settings):
+        return None
+    found = ConstructorRegistry.get_struct_spec(replace(info, markers=(*info.markers, _TYROS_OWN)))
+    if not isinstance(found, StructConstructorSpec):
+        return None
+    names = setting_names(info.default)
+    return replace(found, fields=tuple(item for item in found.fields if item.name in names))

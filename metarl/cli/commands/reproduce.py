@@ -33,6 +33,7 @@ from metarl.reporting.reproduction_tables import (
 )
 from metarl.reporting.result_folder import write_origins
 from metarl.settings import Settings, Workers
+from metarl.storage.files import check_writable
 
 RESULTS = Path("results")
 
@@ -76,6 +77,8 @@ def reproduce_command(arguments: list[str]) -> None:
         say(sentence)
     if options.plan:
         return
+    if options.output is not None:
+        check_writable(options.output, folder=True)
     outcomes = []
     for each in plans:
         outcomes.append(reproduce(each, options))
