@@ -55,6 +55,8 @@ class PolicyReuseConfig(RL2Config):
     """Experts, or experts at a spread, that a new task tries before it keeps one; 0 tries all."""
     keep_by: KeepBy = "return"
     """A new task keeps the expert of the highest mean "return", or "largest-reward" of a single step."""
+    hold_at: Annotated[float, Gt(0), Le(1)] | None = None
+    """An adapted policy holds still, action 0, while a step earns this share of its largest reward."""
     trial_episodes: Annotated[int, Ge(1), Le(1)] = 1
     """Episodes of an expert's trial, always 1."""
     library: tuple[str, ...] = ()
@@ -87,6 +89,10 @@ class PolicyReuseConfig(RL2Config):
             )
         if isinstance(suite.action_space, gymnasium.spaces.Discrete) and self.spreads != (1.0,):
             raise MetarlError(f"Choices have no deviation, so spreads must be (1.0,), got {self.spreads}.")
+        if self.hold_at is not None and not _can_rest(suite.action_space):
+            raise MetarlError(
+                f"hold_at takes actions of which 0 is one that moves nothing, got {suite.action_space}."
+            )
         seeds = np.random.SeedSequence(seed).generate_state(number, np.uint64)
         experts = [self.recurrent(suite, seed=int(own >> np.uint64(1)), device=device) for own in seeds]
         return PolicyReuse(self, families, experts)
@@ -96,12 +102,22 @@ class Earned(NamedTuple):
     """What each of E experts earned in episodes of M tasks."""
 
     scores: torch.Tensor  # [M, E] float64, returns or largest rewards, summed over the episodes
+    largest: torch.Tensor  # [M, E] float32, largest reward of any step, -inf before the first
     episodes: torch.Tensor  # [M, E] int64
 
-    def with_episodes(self, experts: torch.Tensor, scores: torch.Tensor) -> Earned:
+    @staticmethod
+    def nothing(tasks: int, experts: int, device: torch.device) -> Earned:
+        """Return what experts earned before any episode."""
+        scores = torch.zeros(tasks, experts, dtype=torch.float64, device=device)
+        return Earned(scores, scores.new_full(scores.shape, -torch.inf).float(), scores.long())
+
+    def with_episodes(self, experts: torch.Tensor, rollout: Rollout, keep_by: KeepBy) -> Earned:
         """Add episodes ``[M, K]`` of these experts."""
+        largest = rollout.rewards.where(rollout.mask, -torch.inf).amax(dim=2)
+        scores = rollout.episode_returns if keep_by == "return" else largest
         return Earned(
             self.scores.scatter_add(1, experts, scores.double()),
+            self.largest.scatter_reduce(1, experts, largest, "amax"),
             self.episodes.scatter_add(1, experts, torch.ones_like(experts)),
         )
 
@@ -122,6 +138,8 @@ class ReusingActor:
     """``[M]``, the expert of each task; -1 for a task that still tries them in turn."""
     turns: torch.Tensor
     """``[M, E]``, when each expert's turn comes, from 0 on."""
+    enough: torch.Tensor | None = None
+    """``[M]``, reward of a step after which a task's robot holds still; infinite where it never does."""
 
     @property
     def device(self) -> torch.device:
@@ -160,6 +178,22 @@ class ReusingActor:
     @torch.no_grad()
     def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
         """Let each slot's expert read its step and draw actions, or the likeliest without a generator."""
+        action, remembered = self._chosen(inputs, memory, generator)
+        if self.enough is None:
+            return action, remembered
+        still = ~inputs.episode_starts & (inputs.previous_rewards >= self.enough.unsqueeze(1))
+        return (
+            action._replace(
+                actions=action.actions.masked_fill(still.unsqueeze(2), 0),
+                log_probs=action.log_probs.masked_fill(still, 0),
+            ),
+            remembered,
+        )
+
+    def _chosen(
+        self, inputs: Inputs, memory: Params, generator: torch.Generator | None
+    ) -> tuple[Action, Params]:
+        """Return the action of each slot's expert, and the new memory."""
         playing, parts = self._parts(inputs.live.shape[1])
         if len(parts) == 1:
             action, remembered = parts[0].expert.act(inputs, memory, generator)
@@ -267,15 +301,12 @@ class PolicyReuse:
     def adapt(self, actor: Actor, rollout: Rollout, rng: np.random.Generator) -> ReusingActor:
         """Keep each task's best expert once it has tried enough of them."""
         assert isinstance(actor, ReusingActor), "policy reuse adapts its own actors"
-        if self.config.keep_by == "return":
-            scores = rollout.episode_returns
-        else:
-            scores = rollout.rewards.where(rollout.mask, -torch.inf).amax(dim=2)
-        earned = actor.earned.with_episodes(actor.who_played(rollout), scores)
+        earned = actor.earned.with_episodes(actor.who_played(rollout), rollout, self.config.keep_by)
         players = len(actor.experts)
         wanted = min(self.config.tries or players, players)
         enough = (earned.episodes > 0).sum(dim=1) >= wanted
-        return replace(actor, earned=earned, kept=torch.where(enough, earned.best(), -1))
+        kept = torch.where(enough, earned.best(), -1)
+        return replace(actor, earned=earned, kept=kept, enough=self._enough(earned, kept))
 
     def update(
         self,
@@ -345,13 +376,18 @@ class PolicyReuse:
             for factor in self.factors
             for expert in self.experts
         )
-        shape = len(kept), len(players)
-        nothing = Earned(
-            torch.zeros(shape, dtype=torch.float64, device=self.device),
-            torch.zeros(shape, dtype=torch.int64, device=self.device),
-        )
+        nothing = Earned.nothing(len(kept), len(players), self.device)
         in_order = torch.arange(len(self.experts)).expand(len(kept), -1)
         return ReusingActor(players, nothing, kept, self._turns(in_order))
+
+    def _enough(self, earned: Earned, kept: torch.Tensor) -> torch.Tensor | None:
+        """Return the reward at which each task's kept expert holds still, ``[M]``, if it ever does."""
+        share = self.config.hold_at
+        if share is None:
+            return None
+        largest = earned.largest.gather(1, kept.clamp(min=0).unsqueeze(1)).squeeze(1)
+        # a share of a cost is a larger cost
+        return (largest - (1 - share) * largest.abs()).masked_fill(kept < 0, torch.inf)
 
     def _turns(self, places: torch.Tensor) -> torch.Tensor:
         """Return each player's turn from its expert's place, ``[M, experts]``."""
@@ -414,6 +450,11 @@ def choose_experts(agent: PolicyReuse, experts: Sequence[int]) -> PolicyReuse:
     chosen = PolicyReuse(config, agent.families, [agent.experts[number] for number in experts])
     chosen.order = tuple(range(len(experts)))
     return chosen
+
+
+def _can_rest(space: gymnasium.Space[object]) -> bool:
+    """Return whether 0 is an action."""
+    return isinstance(space, gymnasium.spaces.Box) and bool(np.all((space.low <= 0) & (space.high >= 0)))
 
 
 def _spread(actor: RecurrentActor, factor: float) -> RecurrentActor:

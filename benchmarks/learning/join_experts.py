@@ -14,7 +14,7 @@ keeps the first N of them alone.
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
@@ -43,11 +43,12 @@ def main(
     keep: Annotated[int, Ge(0)] = 0,
     tries: int | None = None,
     keep_by: KeepBy | None = None,
+    hold_at: float | None = None,
 ) -> None:
     """Join the experts of runs, or of checkpoints, in a new run's folder.
 
     Args:
-        runs: of policy-reuse; one alone is only ordered.
+        runs: of policy-reuse; one alone is ordered, or gets other settings.
         output: the new run's folder.
         order_by: tasks of each training family that every expert plays once to find the order in which a new
             task tries them; 0 lets any expert begin.
@@ -55,8 +56,12 @@ def main(
         tries: of the library's agent, by default that of the runs. With 1 a new task keeps the best of those
             that one adaptation step tried, however few.
         keep_by: of the library's agent likewise, what a new task keeps an expert by.
+        hold_at: likewise, the share of its largest reward at which an adapted policy holds still.
     """
-    require(len(runs) > (0 if order_by else 1), "Expected two runs or more, or one to order", len(runs))
+    given = {"tries": tries, "keep_by": keep_by, "hold_at": hold_at}
+    settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    alone = order_by or settings
+    require(len(runs) > (0 if alone else 1), "Expected two runs or more, or one to order or set", len(runs))
     require(not keep or order_by > 0, "Expected --order-by, by which experts are kept", order_by)
     require(keep != 1, "keep must be 2 or more, or 0 for all", keep)
     refuse_existing(output)
@@ -70,17 +75,13 @@ def main(
         require(alike, f"Expected runs that differ from {runs[0]} in seed, name or init_from alone", path)
         assert isinstance(agent, PolicyReuse)
         agents.append(agent)
-    library = join_libraries(agents)
+    library = join_libraries(agents) if len(agents) > 1 else agents[0]
     if order_by:
         library.order = find_order(library, first.suite, order_by)
         library = choose_experts(library, library.order[:keep]) if keep else library
         names = [library.owners[expert] for expert in library.order]
         print("A new task tries", *names, sep="\n  ")
-    agent_config = replace(
-        library.config,
-        tries=library.config.tries if tries is None else tries,
-        keep_by=keep_by or library.config.keep_by,
-    )
+    agent_config = replace(library.config, **settings)
     evaluation = first.config.evaluation
     config = replace(
         first.config,

@@ -179,8 +179,44 @@ def test_choices_have_no_spreads() -> None:
         )
 
 
+def test_an_adapted_policy_holds_still_while_it_earns_what_it_knows_to_be_enough() -> None:
+    agent, rng = agent_of(replace(ONE_EACH, hold_at=0.9)), agent_contract.rng()
+    actor = agent.initial_actor(2, rng).in_order()
+    earning = rollout_earning([[10.0, 1.0], [-11.0, -10.0]])
+    # as much at every step
+    earning = replace(earning, rewards=earning.rewards[..., :1].expand_as(earning.rewards))
+    adapted = agent.adapt(actor, earning, rng)
+    assert adapted.enough is not None
+    assert adapted.enough.tolist() == pytest.approx([9.0, -11.0])
+    start = inputs_at_start(torch.ones(2, 3, 1), 1)
+    earned = torch.tensor([[9.1, 8.9, 9.1], [-10.9, -11.1, -10.9]])
+    begins = torch.tensor([False, False, True]).expand(2, 3)
+    inputs = start._replace(previous_rewards=earned, episode_starts=begins)
+    memory = adapted.initial_memory(3)
+    held, remembered = adapted.act(inputs, memory, None)
+    moved, as_before = replace(adapted, enough=None).act(inputs, memory, None)
+    still = torch.tensor([True, False, False]).expand(2, 3)
+    assert torch.equal(held.actions.squeeze(2) == 0, still)
+    assert torch.equal(held.actions[~still], moved.actions[~still])
+    assert torch.equal(held.log_probs, moved.log_probs.masked_fill(still, 0))
+    # its memory goes on
+    assert all(torch.equal(remembered[name], value) for name, value in as_before.items())
+    # who still tries experts never holds still
+    trying = agent.adapt(actor, rollout_earning([[10.0], [9.0]]), rng)
+    assert trying.enough is not None
+    assert trying.enough.tolist() == [torch.inf] * 2
+
+
+def test_only_actions_that_may_be_zero_can_hold_still() -> None:
+    with pytest.raises(MetarlError, match="hold_at takes actions of which 0 is one that moves nothing"):
+        replace(TINY, hold_at=0.9).build(
+            CartPoleConfig(horizon=5).build(), seed=0, device=torch.device("cpu"), sampling=SamplingConfig()
+        )
+
+
 def test_an_expert_that_was_never_tried_is_never_best() -> None:
-    earned = Earned(torch.tensor([[-3.0, 0.0, -2.0]], dtype=torch.float64), torch.tensor([[1, 0, 1]]))
+    scores = torch.tensor([[-3.0, 0.0, -2.0]], dtype=torch.float64)
+    earned = Earned(scores, scores.float(), torch.tensor([[1, 0, 1]]))
     assert earned.best().tolist() == [2]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -76,6 +77,9 @@ def test_libraries_are_joined_and_looked_at(
     ordered = load(Path("runs/ordered")).agent
     assert sorted(ordered.order) == [0, 1]
     assert ordered.config.tries == 1
+    join_experts.main((Path("runs/ordered"),), Path("runs/still"), hold_at=0.9)
+    still = load(Path("runs/still")).agent
+    assert (still.order, still.config) == (ordered.order, replace(ordered.config, hold_at=0.9))
     join_experts.main(paths, Path("runs/few"), order_by=2, keep=2)
     few = load(Path("runs/few"))
     assert len(few.agent.experts) == few.config.evaluation.adaptation_episodes == 2
