@@ -46,7 +46,8 @@ def combine(paths: Sequence[Path], output: Path, title: str) -> list[Path]:
 
     Raises:
         MetarlError: if a path is neither a finished run nor an evaluation, two have the same seed, the runs
-            differ in more than their seed and name, or ``output`` cannot be written.
+            differ in more than their seed, name and how often they were saved and measured, or ``output``
+            cannot be written.
     """
     if not paths:
         raise MetarlError("Expected runs, or files of metarl evaluate, got none.")
@@ -59,8 +60,8 @@ def combine(paths: Sequence[Path], output: Path, title: str) -> list[Path]:
     # refuse runs that differ in more than their seed
     content = shared_settings(configs[0])
     for path, config in zip(paths, configs, strict=True):
-        if (settings := shared_settings(config)) != content:
-            difference = _first_difference(settings, content)
+        if (settings := _deciding(shared_settings(config))) != _deciding(content):
+            difference = _first_difference(settings, _deciding(content))
             raise MetarlError(f"{path} and {paths[0]} differ in more than their seed, in {difference}.")
     check_comparable(
         [
@@ -90,6 +91,16 @@ def combine(paths: Sequence[Path], output: Path, title: str) -> list[Path]:
     if not from_runs:
         return files
     return [*files, *_write_curve(output, paths, title, trial), *write_origins(output, {"": measured})]
+
+
+def _deciding(settings: Mapping[str, Json]) -> dict[str, Json]:
+    """Leave out how often a run is saved, and measured where that stops none."""
+    kept = {name: value for name, value in settings.items() if name != "checkpoint"}
+    evaluation = kept["evaluation"]
+    assert isinstance(evaluation, dict)
+    if not evaluation["patience"]:
+        kept["evaluation"] = {name: value for name, value in evaluation.items() if name != "every"}
+    return kept
 
 
 def _first_difference(ours: Mapping[str, Json], theirs: Mapping[str, Json]) -> str:

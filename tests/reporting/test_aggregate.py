@@ -107,6 +107,23 @@ def test_runs_that_differ_in_more_than_their_seed_are_refused(tmp_path: Path) ->
         combine(folders, tmp_path / "out", "two experiments")
 
 
+def test_runs_may_differ_in_how_often_they_were_saved_and_measured(tmp_path: Path) -> None:
+    folders = [run(tmp_path, 1), run(tmp_path, 2)]
+    path = folders[1] / "config.json"
+    config = json.loads(path.read_text())
+    config["checkpoint"]["every"] += 4
+    config["evaluation"]["every"] += 4
+    path.write_text(json.dumps(config))
+    assert combine(folders, tmp_path / "out", "saved less often")
+    # where too many measurements without progress end a run, how often counts
+    for folder in folders:
+        config = json.loads((folder / "config.json").read_text())
+        config["evaluation"]["patience"] = 3
+        (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(MetarlError, match=r"differ in more than their seed, in evaluation\.every: "):
+        combine(folders, tmp_path / "stopped", "measured less often")
+
+
 def test_a_seed_named_twice_is_refused(tmp_path: Path) -> None:
     first, second = run(tmp_path, 1), run(tmp_path, 2)
     said = r"different seeds, got seed 1 in .*it-seed1 and .*it-seed1\.$"
