@@ -14,7 +14,7 @@ keeps the first N of them alone.
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import tyro
@@ -58,9 +58,7 @@ def main(
         keep_by: of the library's agent likewise, what a new task keeps an expert by.
         hold_at: likewise, the share of its largest reward at which an adapted policy holds still.
     """
-    given = {"tries": tries, "keep_by": keep_by, "hold_at": hold_at}
-    settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    alone = order_by or settings
+    alone = order_by or tries is not None or keep_by or hold_at is not None
     require(len(runs) > (0 if alone else 1), "Expected two runs or more, or one to order or set", len(runs))
     require(not keep or order_by > 0, "Expected --order-by, by which experts are kept", order_by)
     require(keep != 1, "keep must be 2 or more, or 0 for all", keep)
@@ -81,7 +79,13 @@ def main(
         library = choose_experts(library, library.order[:keep]) if keep else library
         names = [library.owners[expert] for expert in library.order]
         print("A new task tries", *names, sep="\n  ")
-    agent_config = replace(library.config, **settings)
+    own_config = library.config
+    agent_config = replace(
+        own_config,
+        tries=own_config.tries if tries is None else tries,
+        keep_by=keep_by or own_config.keep_by,
+        hold_at=own_config.hold_at if hold_at is None else hold_at,
+    )
     evaluation = first.config.evaluation
     config = replace(
         first.config,
