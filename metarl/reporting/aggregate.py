@@ -59,9 +59,10 @@ def combine(paths: Sequence[Path], output: Path, title: str) -> list[Path]:
     evaluations = [each.evaluation for each in measured]
     # refuse runs that differ in more than their seed
     content = shared_settings(configs[0])
+    wanted = _deciding(content)
     for path, config in zip(paths, configs, strict=True):
-        if (settings := _deciding(shared_settings(config))) != _deciding(content):
-            difference = _first_difference(settings, _deciding(content))
+        if (settings := _deciding(shared_settings(config))) != wanted:
+            difference = _first_difference(settings, wanted)
             raise MetarlError(f"{path} and {paths[0]} differ in more than their seed, in {difference}.")
     check_comparable(
         [
