@@ -1,16 +1,20 @@
 """Join the experts of several policy-reuse runs in one library, which is a run of its own.
 
     .venv/bin/python -m benchmarks.learning.join_experts runs/A-seed0 runs/A-seed1 --output runs/library
+    .venv/bin/python -m benchmarks.learning.join_experts runs/expert-* --preset ml45 --output runs/library
 
 Runs differ in their seed only, and in what they start from (``--init-from``), so the joined run has as many
-experts of each family as all of them. Nothing is trained: the library has had the steps of all of them. It
-has the weights alone, as with the optimisers it would be three times as large.
+experts of each family as all of them. With ``--preset`` they may be of any suites whose training families
+are among the preset's, and of rl2 on one family in trials of one episode, as
+``benchmarks.learning.family_experts`` trains them. Nothing is trained: the library has had the steps of all
+of them. It has the weights alone, as with the optimisers it would be three times as large.
 
 With ``--order-by N`` every expert plays N tasks of each training family, and a new task tries first those who
 together solve most of the families that are not their own. Held-out families are not looked at. ``--keep N``
 keeps the first N of them alone.
 """
 
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -23,14 +27,25 @@ from rich.progress import track
 
 from benchmarks.learning.expert_episodes import play
 from benchmarks.program import run
-from metarl.agents.policy_reuse import KeepBy, PolicyReuse, choose_experts, join_libraries
+from metarl.agents.policy_reuse import (
+    KeepBy,
+    PolicyReuse,
+    PolicyReuseConfig,
+    choose_experts,
+    join_libraries,
+)
+from metarl.agents.rl2 import RL2, RL2Config
 from metarl.api.runs import load
-from metarl.config import to_json
-from metarl.errors import require
+from metarl.config import ExperimentConfig, SuiteConfig, construct, to_json
+from metarl.errors import MetarlError, require
+from metarl.evaluation.physics import physics_of
 from metarl.functional.random_streams import Purpose, make_rng
+from metarl.plugins.registry import configure
+from metarl.settings import setting_names, settings_of
 from metarl.storage.checkpoints import Checkpoint, save
 from metarl.storage.run_folder import CHECKPOINTS
 from metarl.tasks import TaskDistribution
+from metarl.training.experiment import Experiment
 from metarl.training.runs import refuse_existing, write_config
 from metarl.vector_env import Array
 
@@ -39,6 +54,7 @@ def main(
     runs: tyro.conf.Positional[tuple[Path, ...]],
     output: Path,
     *,
+    preset: str | None = None,
     order_by: Annotated[int, Ge(0)] = 0,
     keep: Annotated[int, Ge(0)] = 0,
     tries: int | None = None,
@@ -50,6 +66,7 @@ def main(
     Args:
         runs: of policy-reuse; one alone is ordered, or gets other settings.
         output: the new run's folder.
+        preset: of a suite whose training families have experts in these runs, by default that of the runs.
         order_by: tasks of each training family that every expert plays once to find the order in which a new
             task tries them; 0 lets any expert begin.
         keep: number of experts that are kept, the first of that order; 0 keeps all.
@@ -64,18 +81,10 @@ def main(
     require(keep != 1, "keep must be 2 or more, or 0 for all", keep)
     refuse_existing(output)
     opened = [load(path).experiment for path in runs]
-    first, agents = opened[0], list[PolicyReuse]()
-    for path, each in zip(runs, opened, strict=True):
-        same = {name: getattr(first.config, name) for name in ("seed", "name", "init_from")}
-        own = replace(each.config, **same)
-        agent, alike = each.agent, own == first.config
-        require(isinstance(agent, PolicyReuse), "Expected runs of policy-reuse", each.config.agent.kind)
-        require(alike, f"Expected runs that differ from {runs[0]} in seed, name or init_from alone", path)
-        assert isinstance(agent, PolicyReuse)
-        agents.append(agent)
-    library = join_libraries(agents) if len(agents) > 1 else agents[0]
+    config, library = one_suite(runs, opened) if preset is None else several_suites(runs, opened, preset)
+    suite = opened[0].suite if preset is None else config.build_suite()
     if order_by:
-        library.order = find_order(library, first.suite, order_by)
+        library.order = find_order(library, suite, order_by)
         library = choose_experts(library, library.order[:keep]) if keep else library
         names = [library.owners[expert] for expert in library.order]
         print("A new task tries", *names, sep="\n  ")
@@ -86,16 +95,15 @@ def main(
         keep_by=keep_by or own_config.keep_by,
         hold_at=own_config.hold_at if hold_at is None else hold_at,
     )
-    evaluation = first.config.evaluation
     config = replace(
-        first.config,
+        config,
         agent=agent_config,
         name=output.name,
-        iterations=first.iteration,
+        iterations=max(each.iteration for each in opened),
         # a new task tries every expert once
         evaluation=replace(
-            evaluation,
-            adaptation_episodes=keep or max(evaluation.adaptation_episodes, len(library.experts)),
+            config.evaluation,
+            adaptation_episodes=keep or max(config.evaluation.adaptation_episodes, len(library.experts)),
         ),
     )
     # several checkpoints of a run have had the steps of the last
@@ -105,15 +113,92 @@ def main(
         steps[own_run] = max(steps.get(own_run, 0), each.env_steps)
         seconds[own_run] = max(seconds.get(own_run, 0.0), each.elapsed)
     checkpoint = Checkpoint(
-        iteration=first.iteration,
+        iteration=config.iterations,
         config=to_json(config),
         agent=library.weights(),
         progress={"env_steps": sum(steps.values()), "elapsed_seconds": sum(seconds.values())},
-        physics=first.physics,
+        physics=physics_of(suite, config.sampling.engine),
     )
     output.mkdir(parents=True, exist_ok=True)
     write_config(output, config)
     print(save(output / CHECKPOINTS, checkpoint, keep=1))
+
+
+def one_suite(paths: Sequence[Path], opened: Sequence[Experiment]) -> tuple[ExperimentConfig, PolicyReuse]:
+    """Return the config and the library of runs that are alike but for their seeds.
+
+    Raises:
+        MetarlError: if they are not, or not of policy-reuse.
+    """
+    first, agents = opened[0].config, list[PolicyReuse]()
+    for path, each in zip(paths, opened, strict=True):
+        same = {name: getattr(first, name) for name in ("seed", "name", "init_from")}
+        agent, alike = each.agent, replace(each.config, **same) == first
+        require(isinstance(agent, PolicyReuse), "Expected runs of policy-reuse", each.config.agent.kind)
+        require(alike, f"Expected runs that differ from {paths[0]} in seed, name or init_from alone", path)
+        assert isinstance(agent, PolicyReuse)
+        agents.append(agent)
+    return first, join_libraries(agents) if len(agents) > 1 else agents[0]
+
+
+def several_suites(
+    paths: Sequence[Path], opened: Sequence[Experiment], preset: str
+) -> tuple[ExperimentConfig, PolicyReuse]:
+    """Return a preset's config and a library of the runs' experts, each of one of its training families.
+
+    Raises:
+        MetarlError: if their settings differ, or an expert's family is none of them.
+    """
+    config, first = configure(preset, PolicyReuseConfig.kind), opened[0]
+    experts, owners = list[RL2](), list[str]()
+    for path, each in zip(paths, opened, strict=True):
+        for name, own in shared_settings(each.config, config.suite).items():
+            theirs = shared_settings(first.config, config.suite)[name]
+            require(own == theirs, f"{name} must be {theirs!r}, as in {paths[0]}; in {path}", own)
+        players = experts_of(path, each)
+        experts += [expert for _, expert in players]
+        owners += [owner for owner, _ in players]
+    suite_settings = {
+        name: value
+        for name, value in settings_of(first.config.suite).items()
+        if name in setting_names(type(config.suite))
+    }
+    suite = construct(type(config.suite), suite_settings)
+    config = replace(config, suite=suite, success_bonus=first.config.success_bonus, seed=first.config.seed)
+    families = list(dict.fromkeys(task.family for task in config.build_suite().tasks("train")))
+    strange = sorted(set(owners) - set(families))
+    require(not strange, f"Expected experts of {preset}'s training families", strange)
+    learning = settings_of(first.config.agent)
+    agent_settings = {name: learning[name] for name in setting_names(RL2Config)}
+    agent_config = construct(PolicyReuseConfig, {**agent_settings, "library": tuple(owners)})
+    evaluation = replace(config.evaluation, adaptation_episodes=len(owners))
+    return replace(config, evaluation=evaluation), PolicyReuse(agent_config, families, experts)
+
+
+def shared_settings(config: ExperimentConfig, suite: SuiteConfig) -> dict[str, object]:
+    """Return the settings that runs of several suites must share, by name."""
+    agent, own = settings_of(config.agent), settings_of(config.suite)
+    expert = {name: agent.get(name) for name in setting_names(RL2Config)}
+    tasks = {name: own.get(name) for name in setting_names(type(suite))}
+    return {**expert, **tasks, "success_bonus": config.success_bonus}
+
+
+def experts_of(path: Path, opened: Experiment) -> list[tuple[str, RL2]]:
+    """Return a run's experts and their families.
+
+    Raises:
+        MetarlError: if the run is neither of policy-reuse nor of rl2 on one family.
+    """
+    agent = opened.agent
+    if isinstance(agent, PolicyReuse):
+        return list(zip(agent.owners, agent.experts, strict=True))
+    families = {task.family for task in opened.suite.tasks("train")}
+    if not isinstance(agent, RL2) or len(families) != 1:
+        raise MetarlError(
+            f"Expected runs of policy-reuse, or of rl2 on one family, got {opened.config.agent.kind} on "
+            f"{opened.suite.name}: {path}"
+        )
+    return [(family, agent) for family in families]
 
 
 def find_order(library: PolicyReuse, suite: TaskDistribution, tasks: int) -> tuple[int, ...]:

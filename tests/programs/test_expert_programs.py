@@ -15,6 +15,8 @@ import torch
 from metarl.api.runs import load
 from metarl.cli.main import main as command
 from metarl.errors import MetarlError
+from metarl.presets.agent_settings import agent_config_for
+from metarl.settings import setting_names
 
 SHORT = (
     *("--horizon", "5", "--iterations", "1", "--sampling.meta-batch-size", "4", "--sampling.episodes", "1"),
@@ -49,6 +51,62 @@ def test_experts_are_ordered_by_what_they_add(experts: ModuleType) -> None:
     # 1 solves most; 3 adds the third family, 0 half of the second; the rest follow by their own means
     solved = np.array([[0.0, 1.0, 0.9, 0.0, 0.0], [1.0, 0.5, 0.6, 0.0, 0.2], [0.0, 0.3, 0.0, 0.9, 0.0]])
     assert join_experts.by_what_they_add(solved) == (1, 3, 0, 2, 4)
+
+
+def test_experts_of_several_families_make_a_library(
+    experts: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    join_experts = importlib.import_module("benchmarks.learning.join_experts")
+    family_experts = importlib.import_module("benchmarks.learning.family_experts")
+    monkeypatch.chdir(tmp_path)
+    runs = list[Path]()
+    for family in ("window-open-v3", "basketball-v3", "lever-pull-v3"):
+        config = family_experts.expert_config("ml10", family, seed=0, most=2)
+        config = replace(
+            config,
+            suite=replace(config.suite, horizon=3, training_goals=2),
+            agent=replace(config.agent, memory_size=4, embedding_size=4, input_limit=2.0 + len(runs) // 2),
+            sampling=replace(config.sampling, meta_batch_size=2),
+        )
+        runs.append(Path("runs", config.name))
+        experiment, share = family_experts.train(config, runs[-1], 1.0)
+        assert experiment.env_steps == 2 * 2 * 3
+        assert share == 0.0
+    again, _ = family_experts.train(config, runs[-1], 1.0)
+    assert again.iteration == 2
+    assert again.env_steps == 2 * 2 * 3
+    join_experts.main(tuple(runs[:2]), Path("runs/library"), preset="ml10", tries=1)
+    library = load(Path("runs/library"))
+    assert library.suite.name == "ml10+goals2+success10"
+    assert library.agent.owners == ("window-open-v3", "basketball-v3")
+    assert library.config.agent.tries == 1
+    assert library.config.evaluation.adaptation_episodes == 2
+    assert library.config.success_bonus == 10.0
+    assert library.experiment.env_steps == 2 * experiment.env_steps
+    own = load(runs[1]).agent.state().tensors["log_std"]
+    assert torch.equal(library.agent.state().tensors["expert1.log_std"], own)
+    with pytest.raises(
+        MetarlError, match=r"input_limit must be 2.0, as in .*window-open.*lever-pull.* it is 3.0"
+    ):
+        join_experts.main(tuple(runs), Path("runs/other"), preset="ml10")
+    with pytest.raises(MetarlError, match=r"Expected experts of ml10's .*\['lever-pull-v3'\]"):
+        join_experts.main((runs[2], runs[2]), Path("runs/other"), preset="ml10")
+    assert not Path("runs/other").exists()
+
+
+def test_an_expert_that_solves_its_family_stops(experts: ModuleType) -> None:
+    family_experts = importlib.import_module("benchmarks.learning.family_experts")
+    observer = family_experts.UntilReady(0.9, [{"train/success/step_0": 0.0}])
+    stops = list[int]()
+    observer.experiment = type("Run", (), {"request_stop": lambda self: stops.append(len(observer.solved))})()
+    for iteration in range(1, 13):
+        observer.on_iteration(iteration, {"train/success/step_0": 0.5 if iteration == 1 else 0.95})
+    # nine rows of 0.95 and one of 0.5 are 0.905 on average; with the row of 0 it is less
+    assert stops == [11, 12, 13]
+    settings = family_experts.expert_config("ml45", "hammer-v3", seed=3, most=9)
+    policy_reuse = agent_config_for("ml45", "policy-reuse")
+    for name in setting_names(type(settings.agent)):
+        assert getattr(settings.agent, name) == getattr(policy_reuse, name), name
 
 
 def test_libraries_are_joined_and_looked_at(

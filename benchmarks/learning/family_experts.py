@@ -1,0 +1,139 @@
+"""Experts of Meta-World's families, each trained on its own until it solves its family.
+
+    .venv/bin/python -m benchmarks.learning.family_experts ml45 --beyond ml10
+
+trains RL² in trials of one episode on every training family of ML45 that is none of ML10's, with the settings
+of the preset's policy-reuse. An expert that solves 95 % of ten iterations' episodes is ready; the others go
+on, up to 150 iterations of 50 episodes. ``benchmarks.learning.join_experts`` makes a library of them.
+
+Runs that are there already are gone on with, so a stopped program starts where it was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+import numpy as np
+import tyro
+from annotated_types import Ge, Gt, Le
+
+from benchmarks.program import run
+from metarl.agents.rl2 import RL2Config
+from metarl.config import ExperimentConfig, construct
+from metarl.envs.metaworld.suite import ML1Config, ML10Config, ML25Config, ML45Config
+from metarl.errors import Stopped, require
+from metarl.presets.agent_settings import agent_config_for
+from metarl.presets.manipulation import ml1
+from metarl.settings import setting_names
+from metarl.storage.metrics import Row, read_metrics
+from metarl.training.experiment import Experiment
+from metarl.training.runs import has_checkpoints, resume, start, stop_on_signals
+
+Benchmark: TypeAlias = Literal["ml10", "ml25", "ml45"]
+BENCHMARKS = {"ml10": ML10Config, "ml25": ML25Config, "ml45": ML45Config}
+WINDOW = 10
+"""Last iterations of which the success counts."""
+
+
+class UntilReady:
+    """Observer that stops a run once the agent solves its family."""
+
+    def __init__(self, ready: float, rows: list[Row]) -> None:
+        self.ready = ready
+        self.solved = [float(row["train/success/step_0"]) for row in rows]
+        self.experiment: Experiment | None = None
+        """The run that is stopped."""
+
+    @property
+    def share(self) -> float:
+        """Episodes with success of the last iterations."""
+        return float(np.mean(self.solved[-WINDOW:])) if self.solved else 0.0
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether enough of them had success."""
+        return len(self.solved) >= WINDOW and self.share >= self.ready
+
+    def on_step(self, episodes: int) -> None:
+        """Let every step pass."""
+
+    def on_iteration(self, iteration: int, metrics: dict[str, float]) -> None:
+        """Stop the run if the last iterations suffice."""
+        self.solved.append(metrics["train/success/step_0"])
+        if self.is_ready and self.experiment is not None:
+            self.experiment.request_stop()
+
+
+def main(
+    benchmark: tyro.conf.Positional[Benchmark],
+    *,
+    beyond: Benchmark | None = None,
+    families: tuple[str, ...] = (),
+    seed: int = 0,
+    most: Annotated[int, Ge(1)] = 150,
+    ready: Annotated[float, Gt(0), Le(1)] = 0.95,
+) -> None:
+    """Train an expert of each family in ``runs/expert-FAMILY-seedN``.
+
+    Args:
+        benchmark: whose training families have experts.
+        beyond: a benchmark whose training families have experts already.
+        families: some of the families, so that several programs may share them; all by default.
+        seed: of every run.
+        most: iterations after which an expert stops in any case.
+        ready: share of episodes with success at which it stops before.
+    """
+    known = families_of(benchmark)
+    old = families_of(beyond) if beyond else []
+    strange = [family for family in families if family not in known]
+    require(not strange, f"Expected training families of {benchmark}: {', '.join(known)}", strange)
+    for family in families or [family for family in known if family not in old]:
+        config = expert_config(benchmark, family, seed, most)
+        experiment, share = train(config, Path("runs", config.name), ready)
+        print(f"{family}: {experiment.env_steps:,} steps, {share:.0%} at the end", flush=True)
+
+
+def families_of(benchmark: Benchmark) -> list[str]:
+    """Return a benchmark's training families."""
+    return list(dict.fromkeys(task.family for task in BENCHMARKS[benchmark]().build().tasks("train")))
+
+
+def expert_config(benchmark: Benchmark, family: str, seed: int, most: int) -> ExperimentConfig:
+    """Return the preset of RL² on one family, with the agent's settings of the preset's experts."""
+    preset, expert = ml1(family, "rl2"), agent_config_for(benchmark, "policy-reuse")
+    assert isinstance(preset.suite, ML1Config)
+    return replace(
+        preset,
+        suite=replace(preset.suite, training_goals=500),
+        agent=construct(RL2Config, {name: getattr(expert, name) for name in setting_names(RL2Config)}),
+        success_bonus=10.0,
+        iterations=most,
+        seed=seed,
+        name=f"expert-{family}-seed{seed}",
+        # the library is evaluated, not its experts
+        evaluation=replace(preset.evaluation, every=0, adaptation_steps=0, episodes=1),
+        checkpoint=replace(preset.checkpoint, every=10, keep=1),
+    )
+
+
+def train(config: ExperimentConfig, folder: Path, ready: float) -> tuple[Experiment, float]:
+    """Train an expert until it is ready, or go on; return its run and the share of success at its end."""
+    begun = has_checkpoints(folder)
+    observer = UntilReady(ready, read_metrics(folder) if begun else [])
+    experiment = resume(folder, print, [observer]) if begun else start(config, folder.parent, [observer])
+    if not observer.is_ready and experiment.iteration < config.iterations:
+        observer.experiment = experiment
+        with stop_on_signals(experiment):
+            try:
+                experiment.run()
+            except Stopped:
+                # a signal stops a run as well
+                if not observer.is_ready:
+                    raise
+    return experiment, observer.share
+
+
+if __name__ == "__main__":
+    run(main, "Stopped; the same command goes on.")
