@@ -4,7 +4,8 @@
 
 trains RL² in trials of one episode on every training family of ML45 that is none of ML10's, with the settings
 of the preset's policy-reuse. An expert that solves 95 % of ten iterations' episodes is ready; the others go
-on, up to 150 iterations of 50 episodes. ``benchmarks.learning.join_experts`` makes a library of them.
+on, up to 150 iterations of 50 episodes, or 75 if none of their episodes has succeeded by then.
+``benchmarks.learning.join_experts`` makes a library of them.
 
 Runs that are there already are gone on with, so a stopped program starts where it was.
 """
@@ -37,11 +38,11 @@ WINDOW = 10
 """Last iterations of which the success counts."""
 
 
-class UntilReady:
-    """Observer that stops a run once the agent solves its family."""
+class UntilDone:
+    """Observer that stops a run once the agent solves its family, or has not solved any of its tasks."""
 
-    def __init__(self, ready: float, rows: list[Row]) -> None:
-        self.ready = ready
+    def __init__(self, ready: float, hopeless: int, rows: list[Row]) -> None:
+        self.ready, self.hopeless = ready, hopeless
         self.solved = [float(row["train/success/step_0"]) for row in rows]
         self.experiment: Experiment | None = None
         """The run that is stopped."""
@@ -52,8 +53,10 @@ class UntilReady:
         return float(np.mean(self.solved[-WINDOW:])) if self.solved else 0.0
 
     @property
-    def is_ready(self) -> bool:
-        """Whether enough of them had success."""
+    def is_done(self) -> bool:
+        """Whether enough of them had success, or none so far."""
+        if len(self.solved) >= self.hopeless and not any(self.solved):
+            return True
         return len(self.solved) >= WINDOW and self.share >= self.ready
 
     def on_step(self, episodes: int) -> None:
@@ -62,7 +65,7 @@ class UntilReady:
     def on_iteration(self, iteration: int, metrics: dict[str, float]) -> None:
         """Stop the run if the last iterations suffice."""
         self.solved.append(metrics["train/success/step_0"])
-        if self.is_ready and self.experiment is not None:
+        if self.is_done and self.experiment is not None:
             self.experiment.request_stop()
 
 
@@ -74,6 +77,7 @@ def main(
     seed: int = 0,
     most: Annotated[int, Ge(1)] = 150,
     ready: Annotated[float, Gt(0), Le(1)] = 0.95,
+    hopeless: Annotated[int, Ge(1)] = 75,
 ) -> None:
     """Train an expert of each family in ``runs/expert-FAMILY-seedN``.
 
@@ -84,6 +88,7 @@ def main(
         seed: of every run.
         most: iterations after which an expert stops in any case.
         ready: share of episodes with success at which it stops before.
+        hopeless: iterations after which an expert stops if none of its episodes has succeeded.
     """
     known = families_of(benchmark)
     old = families_of(beyond) if beyond else []
@@ -91,7 +96,7 @@ def main(
     require(not strange, f"Expected training families of {benchmark}: {', '.join(known)}", strange)
     for family in families or [family for family in known if family not in old]:
         config = expert_config(benchmark, family, seed, most)
-        experiment, share = train(config, Path("runs", config.name), ready)
+        experiment, share = train(config, Path("runs", config.name), ready, hopeless)
         print(f"{family}: {experiment.env_steps:,} steps, {share:.0%} at the end", flush=True)
 
 
@@ -118,19 +123,19 @@ def expert_config(benchmark: Benchmark, family: str, seed: int, most: int) -> Ex
     )
 
 
-def train(config: ExperimentConfig, folder: Path, ready: float) -> tuple[Experiment, float]:
-    """Train an expert until it is ready, or go on; return its run and the share of success at its end."""
+def train(config: ExperimentConfig, folder: Path, ready: float, hopeless: int) -> tuple[Experiment, float]:
+    """Train an expert until it is done, or go on; return its run and the share of success at its end."""
     begun = has_checkpoints(folder)
-    observer = UntilReady(ready, read_metrics(folder) if begun else [])
+    observer = UntilDone(ready, hopeless, read_metrics(folder) if begun else [])
     experiment = resume(folder, print, [observer]) if begun else start(config, folder.parent, [observer])
-    if not observer.is_ready and experiment.iteration < config.iterations:
+    if not observer.is_done and experiment.iteration < config.iterations:
         observer.experiment = experiment
         with stop_on_signals(experiment):
             try:
                 experiment.run()
             except Stopped:
                 # a signal stops a run as well
-                if not observer.is_ready:
+                if not observer.is_done:
                     raise
     return experiment, observer.share
 

@@ -69,10 +69,10 @@ def test_experts_of_several_families_make_a_library(
             sampling=replace(config.sampling, meta_batch_size=2),
         )
         runs.append(Path("runs", config.name))
-        experiment, share = family_experts.train(config, runs[-1], 1.0)
+        experiment, share = family_experts.train(config, runs[-1], 1.0, 2)
         assert experiment.env_steps == 2 * 2 * 3
         assert share == 0.0
-    again, _ = family_experts.train(config, runs[-1], 1.0)
+    again, _ = family_experts.train(config, runs[-1], 1.0, 2)
     assert again.iteration == 2
     assert again.env_steps == 2 * 2 * 3
     join_experts.main(tuple(runs[:2]), Path("runs/library"), preset="ml10", tries=1)
@@ -94,15 +94,19 @@ def test_experts_of_several_families_make_a_library(
     assert not Path("runs/other").exists()
 
 
-def test_an_expert_that_solves_its_family_stops(experts: ModuleType) -> None:
+def test_an_expert_that_solves_its_family_or_none_of_its_tasks_stops(experts: ModuleType) -> None:
     family_experts = importlib.import_module("benchmarks.learning.family_experts")
-    observer = family_experts.UntilReady(0.9, [{"train/success/step_0": 0.0}])
+    observer = family_experts.UntilDone(0.9, 5, [{"train/success/step_0": 0.0}])
     stops = list[int]()
     observer.experiment = type("Run", (), {"request_stop": lambda self: stops.append(len(observer.solved))})()
     for iteration in range(1, 13):
         observer.on_iteration(iteration, {"train/success/step_0": 0.5 if iteration == 1 else 0.95})
     # nine rows of 0.95 and one of 0.5 are 0.905 on average; with the row of 0 it is less
     assert stops == [11, 12, 13]
+    hopeless = family_experts.UntilDone(0.9, 5, [{"train/success/step_0": 0.0}] * 4)
+    assert not hopeless.is_done
+    hopeless.on_iteration(5, {"train/success/step_0": 0.0})
+    assert hopeless.is_done
     settings = family_experts.expert_config("ml45", "hammer-v3", seed=3, most=9)
     policy_reuse = agent_config_for("ml45", "policy-reuse")
     for name in setting_names(type(settings.agent)):
