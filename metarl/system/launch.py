@@ -62,7 +62,12 @@ def ranks_here() -> int:
 def of_this_machine(count: int) -> int:
     """Return this rank's part of the machine's cores, at least 1."""
     here = ranks_here()
-    return max(1, (count + here - 1 - _number("LOCAL_RANK", 0)) // here)
+    return max(1, (count + here - 1 - local_rank()) // here)
+
+
+def local_rank() -> int:
+    """Return this process's place among the ranks of its machine, from 0."""
+    return _number("LOCAL_RANK", 0)
 
 
 def _number(name: str, default: int) -> int:

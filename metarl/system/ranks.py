@@ -29,7 +29,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 
 from metarl.errors import MetarlError, RankLostError, Stopped
 from metarl.system.heartbeats import Heartbeats, Lost, beat_of
-from metarl.system.launch import Launch, launched
+from metarl.system.launch import Launch, launched, local_rank, ranks_here
 
 T = TypeVar("T")
 
@@ -44,6 +44,16 @@ FAREWELL_SECONDS = 10.0
 _WORDS, _COMPLETE, _BEGUN = "words", "complete", "begun"
 WORKING, STOPPED, FAILED = 0, 1, 2
 SILENT_EXIT = 2
+
+
+def own_device(name: str) -> torch.device:
+    """Return this process's device of a name; "cuda" is a GPU of its own for each of several ranks.
+
+    Ranks of a machine take its GPUs in turn, and share them where there are more ranks.
+    """
+    if name != "cuda" or ranks_here() == 1:
+        return torch.device(name)
+    return torch.device("cuda", local_rank() % torch.cuda.device_count())
 
 
 @dataclass

@@ -165,10 +165,10 @@ def leaves_of(item: object) -> list[torch.Tensor]:
 
 
 def rebuilt_like(item: ItemT, leaves: Iterator[torch.Tensor]) -> ItemT:
-    """Return an item of the same kind with other tensors and numbers."""
+    """Return an item of the same kind, on the same devices, with other tensors and numbers."""
     built: object
     if isinstance(item, torch.Tensor):
-        built = next(leaves)
+        built = next(leaves).to(item.device)  # messages go through the host
     elif isinstance(item, int | float):
         built = float(next(leaves))
     elif isinstance(item, dict):

@@ -33,7 +33,7 @@ from metarl.storage.files import write_json
 from metarl.storage.locks import locked
 from metarl.storage.metrics import MetricsLog, Row, held_out_return, read_metrics
 from metarl.storage.run_folder import CHECKPOINTS, CONFIG, EVALUATION
-from metarl.system.ranks import Ranks
+from metarl.system.ranks import Ranks, own_device
 from metarl.system.sharing import sharing, slots_here
 from metarl.system.threads import stoppable, use_threads
 from metarl.tasks import TaskDistribution, check_disjoint, sample_evenly
@@ -80,7 +80,7 @@ class Experiment:
         )
         self.training_tasks = TrainingTasks(self.suite, config.sampling.training_tasks, config.seed)
         self.agent: MetaLearner = config.agent.build(
-            self.suite, seed=config.seed, device=torch.device(config.device), sampling=config.sampling
+            self.suite, seed=config.seed, device=own_device(config.device), sampling=config.sampling
         )
         with naming_agent(config.agent):
             check_learner(self.agent)
@@ -166,17 +166,16 @@ class Experiment:
         """Share the work among ranks, all of which call this; None changes nothing.
 
         Raises:
-            MetarlError: if there are more ranks than tasks, or the agent is not on the CPU.
+            MetarlError: if there are more ranks than tasks, or the training may end early.
         """
         if ranks is None:
             return
-        tasks, device = self.config.sampling.meta_batch_size, self.agent.device.type
+        tasks = self.config.sampling.meta_batch_size
         require(
             ranks.size <= tasks,
             f"There must be at most {tasks} ranks, one a task of the meta-batch",
             ranks.size,
         )
-        require(device == "cpu", "Several ranks train on the CPU, so --device must be cpu", device)
         patience = self.config.evaluation.patience
         require(patience == 0, "Only one process ends early, so --evaluation.patience must be 0", patience)
         self.ranks = ranks

@@ -9,8 +9,17 @@ import pytest
 import torch
 
 from metarl.errors import MetarlError, Stopped
-from metarl.system.ranks import Ranks
-from metarl.system.sharing import join_rows, own_tasks, pack, share, sharing, slots_here, unpack
+from metarl.system.ranks import Ranks, own_device
+from metarl.system.sharing import (
+    join_rows,
+    own_tasks,
+    pack,
+    rebuilt_like,
+    share,
+    sharing,
+    slots_here,
+    unpack,
+)
 from metarl.types import Params
 from support.ranks import on_ranks
 
@@ -68,6 +77,36 @@ def test_tensors_of_every_kind_survive_the_wire() -> None:
         for value, other in zip(item, found, strict=True):
             assert value.shape == other.shape
             assert value.numpy().tobytes() == other.numpy().tobytes()
+
+
+def test_what_comes_from_other_ranks_is_put_where_this_rank_s_own_is() -> None:
+    # "meta" stands in for a GPU: it has no numbers, but a place
+    item = {"a": torch.zeros(2, device="meta"), "b": (torch.zeros(1), 1.5)}
+    a, b = torch.ones(2), torch.ones(1)
+    built = rebuilt_like(item, iter([a, b, torch.tensor(2.5)]))
+    assert isinstance(built["a"], torch.Tensor)
+    assert built["a"].device.type == "meta"
+    assert built["b"] == (b, 2.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "local", "here", "expected"),
+    [
+        ("cpu", "1", "2", "cpu"),
+        ("cuda", "0", "3", "cuda:0"),
+        ("cuda", "1", "3", "cuda:1"),
+        ("cuda", "2", "3", "cuda:0"),
+        ("cuda:1", "0", "3", "cuda:1"),
+        ("cuda", "0", "1", "cuda"),
+    ],
+)
+def test_each_rank_of_a_machine_has_a_gpu_of_its_own(
+    name: str, local: str, here: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for variable, value in (("WORLD_SIZE", "6"), ("LOCAL_WORLD_SIZE", here), ("LOCAL_RANK", local)):
+        monkeypatch.setenv(variable, value)
+    assert own_device(name) == torch.device(expected)
 
 
 def test_an_error_of_one_rank_ends_all_with_its_name() -> None:

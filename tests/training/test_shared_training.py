@@ -118,6 +118,18 @@ def test_any_number_of_ranks_gives_the_bits_of_one_process(
             assert found == alone
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("agent", AGENTS)
+def test_ranks_on_a_gpu_give_the_bits_of_one_process(
+    agent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "WORK_PER_CHUNK", 2**8)
+    config = replace(tiny("point", agent), device="cuda")
+    alone = trained(config, tmp_path / "1")
+    for found in on_ranks(2, partial(trained, config, tmp_path / "2")):
+        assert found == alone
+
+
 def test_more_ranks_than_tasks_are_refused_before_there_is_a_folder(tmp_path: Path) -> None:
     config = replace(tiny("bandits", "maml-trpo"), sampling=SamplingConfig(meta_batch_size=1, episodes=2))
     first, second = on_ranks(2, partial(trained, config, tmp_path / "runs"))

@@ -23,6 +23,7 @@ from metarl.envs.engines.reset_arguments import seeds_of_slots
 from metarl.envs.engines.slot_engine import SlotEngine
 from metarl.envs.engines.warp.physics import WarpPhysics
 from metarl.errors import EngineError, MetarlError
+from metarl.system.ranks import own_device
 from metarl.types import Task
 from metarl.vector_env import Array, TensorStep
 
@@ -210,7 +211,7 @@ def choose_device(name: str) -> torch.device:
             "MuJoCo Warp %s runs on the CPU here, some ten times slower than the engine threads.",
             mujoco.__version__,
         )
-    return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
+    return torch.device("cuda", own_device(chosen).index or 0) if device.type == "cuda" else device
 
 
 def _array(values: torch.Tensor) -> Array:
