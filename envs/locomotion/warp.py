@@ -110,13 +110,15 @@ class WarpLocomotionVectorEnv(WarpVectorEnv):
             torch.where(mask[:, None], self._starts[name], values, out=values)
         self._show(mask)
 
-    def _act(self, actions: torch.Tensor, live: torch.Tensor) -> None:
-        self._remember()
-        self._physics.step(self._models.frame_skip, ctrl=actions, mask=live)
+    @property
+    def _substeps(self) -> int:
+        return self._models.frame_skip
 
-    def _remember(self) -> None:
+    def _act(self, actions: torch.Tensor, live: torch.Tensor) -> None:
+        del live  # whatever the others do is not looked at
         rows, masses = vector(self._physics.features.T), vector(self._constants["masses"].T)
-        self._before = tensor(tracked(self._columns, self._models.robot, rows, masses)).clone()
+        self._before.copy_(tensor(tracked(self._columns, self._models.robot, rows, masses)))
+        self._physics.load(ctrl=actions)
 
     def _judge(self, actions: torch.Tensor, sound: torch.Tensor) -> StepOutcome:
         outcome = self._models.judge(

@@ -58,6 +58,7 @@ class WarpSawyerVectorEnv(WarpVectorEnv):
         most = max(num_constants(task) for task in self._catalog.values())
         self._tables = TensorTables(num_envs, most, self._device)
         self._slots: dict[int, torch.Tensor] = {}
+        self._slots_version = 0  # the physics' version that they are of
 
     def goals(self, *, clipped: bool = True) -> Array:
         """Return goals as :meth:`.SawyerVectorEnv.goals` does, ``[N, 3]``, metres."""
@@ -111,6 +112,9 @@ class WarpSawyerVectorEnv(WarpVectorEnv):
         self._physics.assign(numbers)
         self._physics.prepare(new, [snapshot.world for snapshot in snapshots])
         self._tables.prepare(new, snapshots)
+        if self._slots_version == self._physics.version:
+            return
+        self._slots_version = self._physics.version
         # slots by family, for one call of each reward function
         members: dict[int, list[int]] = {}
         for slot, number in enumerate(numbers):
@@ -120,9 +124,13 @@ class WarpSawyerVectorEnv(WarpVectorEnv):
     def _begin(self, mask: torch.Tensor) -> None:
         self._tables.begin(mask)
 
+    @property
+    def _substeps(self) -> int:
+        return FRAME_SKIP
+
     def _act(self, actions: torch.Tensor, live: torch.Tensor) -> None:
         ctrl, mocap_pos = self._tables.act(actions, live)
-        self._physics.step(FRAME_SKIP, ctrl=ctrl, mocap_pos=mocap_pos, mask=live)
+        self._physics.load(ctrl=ctrl, mocap_pos=mocap_pos)
 
     def _judge(self, actions: torch.Tensor, sound: torch.Tensor) -> StepOutcome:
         self._tables.advance(self._catalog, self._slots, self._physics.features, actions, sound)

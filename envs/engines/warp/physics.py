@@ -56,6 +56,8 @@ class WarpPhysics:
         self._batch_of = [self._batch_number(model) for model in models]
         self._layouts = [resolve(model, ()) for model in models]
         self._batches: dict[int, WarpBatch] = {}
+        self.version = 0
+        """Grows whenever worlds or features get other memory; what was recorded before is of no use then."""
         self._families: list[int] = []
         self._rows: list[int] = []
         # bound numbers after a step, [num_worlds, width]
@@ -81,6 +83,7 @@ class WarpPhysics:
         width = max((layout.width for layout in self._layouts), default=0)
         self.features = torch.zeros(self.num_worlds, width, device=self.device)
         self._first_features = self.features.clone()
+        self.version += 1
         return self.features
 
     def layout(self, family: int) -> Layout:
@@ -121,6 +124,7 @@ class WarpPhysics:
         changed = [old != family for (old, _), family in zip(before, families, strict=True)]
         self._families, self._rows = list(families), rows
         self._members = self._group()
+        self.version += 1
         self._start_anew(changed)
 
     def step(
@@ -133,14 +137,32 @@ class WarpPhysics:
         mask: torch.Tensor | None = None,
     ) -> None:
         """Step the worlds; set :attr:`features` and :attr:`diverged`."""
+        self.load(ctrl=ctrl, mocap_pos=mocap_pos, mocap_quat=mocap_quat)
+        self.advance(num_substeps)
+        self.show(mask)
+
+    def load(
+        self,
+        *,
+        ctrl: torch.Tensor | None = None,
+        mocap_pos: torch.Tensor | None = None,
+        mocap_quat: torch.Tensor | None = None,
+    ) -> None:
+        """Set what moves the worlds, ``[N, ...]``, in the substeps that follow."""
         inputs = {"ctrl": ctrl, "mocap_pos": mocap_pos, "mocap_quat": mocap_quat}
         for member in self._members:
             for name, values in inputs.items():
                 if values is not None:
                     field = self._batches[member.batch].field(name)
                     field.index_copy_(0, member.rows, values[member.slots].view(-1, *field.shape[1:]))
+
+    def advance(self, num_substeps: int) -> None:
+        """Step every world: one launch a batch on a GPU."""
         for batch in self._in_use():
             self._batches[batch].step(num_substeps)
+
+    def show(self, mask: torch.Tensor | None = None) -> None:
+        """Set :attr:`features` and :attr:`diverged` of masked worlds."""
         for member in self._members:
             self._show(member, mask)
         self._mark_broken(mask)
@@ -183,7 +205,7 @@ class WarpPhysics:
                 chosen[member.rows] = mask[member.slots]
             worlds.restore(chosen)
         torch.where(mask[:, None], self._first_features, self.features, out=self.features)
-        self._diverged = self._diverged & ~mask
+        self._diverged &= ~mask
 
     def set_state(self, worlds: Iterable[int], states: Iterable[WorldState]) -> None:
         """Set states and features of some worlds."""
@@ -240,6 +262,7 @@ class WarpPhysics:
     def _replace(self, batch: int, num_worlds: int) -> None:
         """Rebuild a batch, in which the worlds of the old one continue."""
         old = self._batches.get(batch)
+        self.version += 1
         self._batches[batch] = WarpBatch(self._distinct[batch], num_worlds, self.device, self._plan)
         if old is not None:
             self._batches[batch].copy_from(old)
@@ -273,7 +296,7 @@ class WarpPhysics:
             rows = self._batches[batch].take_broken()
             for member in members:
                 broken[member.slots] = rows[member.rows]
-        self._diverged = self._diverged | (broken if mask is None else broken & mask)
+        self._diverged |= broken if mask is None else broken & mask
 
 
 def _free_rows(used: set[int]) -> Iterator[int]:

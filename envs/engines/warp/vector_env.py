@@ -22,6 +22,7 @@ from gymnasium.spaces import Box
 from metarl.envs.engines.reset_arguments import seeds_of_slots
 from metarl.envs.engines.slot_engine import SlotEngine
 from metarl.envs.engines.warp.physics import WarpPhysics
+from metarl.envs.engines.warp.recorded import Recorded
 from metarl.errors import EngineError, MetarlError
 from metarl.system.ranks import own_device
 from metarl.types import Task
@@ -64,6 +65,10 @@ class WarpVectorEnv(SlotEngine):
         self._steps = torch.zeros(num_envs, dtype=torch.int64, device=device)
         self._broken = torch.zeros(num_envs, dtype=torch.int64, device=device)
         self._told: collections.Counter[str] = collections.Counter()
+        # what the next step is asked for; a recording reads it where it is
+        self._given = torch.zeros(num_envs, action_space.shape[0], device=device)
+        self._before_physics = Recorded(lambda: self._act(self._given, self._live), device)
+        self._after_physics = Recorded(self._look, device)
         self.closed = False
 
     @property
@@ -94,7 +99,7 @@ class WarpVectorEnv(SlotEngine):
 
     def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, object]]:
         """Step every live slot: :meth:`step_tensors`, from and to NumPy."""
-        live = self._live.cpu().numpy()
+        live = self._live.cpu().numpy().copy()
         sent = torch.as_tensor(np.asarray(actions, np.float32), device=self._device)
         observations, rewards, terminated, truncated, success = self.step_tensors(sent)
         infos: dict[str, object] = {}
@@ -125,26 +130,40 @@ class WarpVectorEnv(SlotEngine):
         self._physics.restore(wanted)
         self._begin(wanted)
         self._steps.masked_fill_(wanted, 0)
-        self._live = self._live | wanted
+        self._live |= wanted
         return self._observations().clone()
 
     def step_tensors(self, actions: torch.Tensor) -> TensorStep:
         """Step every live slot by actions ``[N, A]``."""
         self._check_shape(actions.shape)
-        given, live = actions.to(self._device, torch.float32), self._live
-        self._act(given, live)
+        self._given.copy_(actions)
+        self._before_physics(self._physics.version)
+        self._physics.advance(self._substeps)
+        seen = self._after_physics(self._physics.version)
+        return TensorStep(
+            seen.observations.clone(),
+            seen.rewards.clone(),
+            seen.terminated.clone(),
+            seen.truncated.clone(),
+            None if seen.success is None else seen.success.clone(),
+        )
+
+    def _look(self) -> TensorStep:
+        """Return what every live slot shows after the physics."""
+        live = self._live
+        self._physics.show(live)
         self._steps += live
         # a world that diverged is cut, without reward or success
         diverged = live & self._physics.diverged
         self._broken += diverged
         sound = live & ~diverged
-        judged = self._judge(given, sound)
+        judged = self._judge(self._given, sound)
         terminated = sound & judged.terminated
         # a slot ends by itself, at the horizon or by diverging
         truncated = diverged | (live & ~terminated & (self._steps >= self._horizon))
-        self._live = live & ~(terminated | truncated)
+        live &= ~(terminated | truncated)
         return TensorStep(
-            self._observations().clone(),
+            self._observations(),
             torch.where(sound, judged.rewards, 0.0),
             terminated,
             truncated,
@@ -172,13 +191,18 @@ class WarpVectorEnv(SlotEngine):
     def _begin(self, mask: torch.Tensor) -> None:
         """Begin episodes in slots of ``mask [N]``, where the worlds are at the start."""
 
+    @property
+    @abstractmethod
+    def _substeps(self) -> int:
+        """Steps of the physics in a step."""
+
     @abstractmethod
     def _act(self, actions: torch.Tensor, live: torch.Tensor) -> None:
-        """Step live slots ``[N]`` by actions ``[N, A]``."""
+        """Set what moves live slots ``[N]`` by actions ``[N, A]``; is :class:`Recorded`."""
 
     @abstractmethod
     def _judge(self, actions: torch.Tensor, sound: torch.Tensor) -> StepOutcome:
-        """Compute the observations of sound slots, ``[N]``; the others keep theirs."""
+        """Compute the observations of sound slots, ``[N]``; the others keep theirs; is :class:`Recorded`."""
 
     def _count_broken(self) -> None:
         """Log and count slots that broke since the last look, by task; wait for the device."""

@@ -200,13 +200,15 @@ def evaluate(task: SawyerTask, features: Vector, action: Vector, constants: Vect
     """
     action = namespace(obs).asarray(action, dtype=obs.dtype)
     outcome = task.reward(Worlds(task, features, obs, action, constants))
-    reward, success, *infos = (_plain(value, obs[0]) for value in vars(outcome).values())
+    reward, success, *infos = (_plain(value, obs) for value in vars(outcome).values())
     return Outcome(reward, success, *infos)
 
 
-def _plain(value: Array | Mask | float, like: Vector) -> Array:
-    """Return an array of the precision and shape of ``like``, with 1 for true."""
-    xp = namespace(like)
+def _plain(value: Array | Mask | float, obs: Vector) -> Array:
+    """Return an array of the precision and shape of a row of observations, with 1 for true."""
+    xp, like = namespace(obs), obs[0]
+    if isinstance(value, float | int):
+        value = constant((float(value),), obs)[0]  # sent to a device once
     array = xp.asarray(value, dtype=like.dtype, device=like.device)
     return array if array.shape == like.shape else xp.broadcast_to(array, like.shape)
 
