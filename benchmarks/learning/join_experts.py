@@ -27,19 +27,14 @@ from rich.progress import track
 
 from benchmarks.learning.expert_episodes import play
 from benchmarks.program import run
-from metarl.agents.policy_reuse import (
-    KeepBy,
-    PolicyReuse,
-    PolicyReuseConfig,
-    choose_experts,
-    join_libraries,
-)
+from metarl.agents.policy_reuse import PolicyReuse, PolicyReuseConfig, choose_experts, join_libraries
 from metarl.agents.rl2 import RL2, RL2Config
 from metarl.api.runs import load
 from metarl.config import ExperimentConfig, SuiteConfig, construct, to_json
 from metarl.errors import MetarlError, require
 from metarl.evaluation.physics import physics_of
 from metarl.functional.random_streams import Purpose, make_rng
+from metarl.learning.reusing_actor import KeepBy
 from metarl.plugins.registry import configure
 from metarl.settings import setting_names, settings_of
 from metarl.storage.checkpoints import Checkpoint, save

@@ -10,19 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from metarl.agents.policy_reuse import (
-    EXPERT,
-    Earned,
-    PolicyReuse,
-    PolicyReuseConfig,
-    ReusingActor,
-    choose_experts,
-    join_libraries,
-)
+from metarl.agents.policy_reuse import PolicyReuse, PolicyReuseConfig, choose_experts, join_libraries
 from metarl.config import AgentConfig, MeasurementConfig, SamplingConfig
 from metarl.envs.toy.cart_pole import CartPoleConfig
 from metarl.errors import MetarlError
 from metarl.evaluation.evaluate import evaluate
+from metarl.learning.reusing_actor import EXPERT, Earned, ReusingActor
 from metarl.meta_learner import actor_in_training, inputs_at_start
 from metarl.rollouts.collect import collect
 from metarl.tasks import Split
@@ -186,8 +179,8 @@ def test_an_adapted_policy_holds_still_while_it_earns_what_it_knows_to_be_enough
     # as much at every step
     earning = replace(earning, rewards=earning.rewards[..., :1].expand_as(earning.rewards))
     adapted = agent.adapt(actor, earning, rng)
-    assert adapted.enough is not None
-    assert adapted.enough.tolist() == pytest.approx([9.0, -11.0])
+    assert adapted.rest_at is not None
+    assert adapted.rest_at.tolist() == pytest.approx([9.0, -11.0])
     start = inputs_at_start(torch.ones(2, 3, 1), 1)
     earned = torch.tensor([[9.1, 8.9, 9.1], [-10.9, -11.1, -10.9]])
     begins = torch.tensor([False, False, True]).expand(2, 3)
@@ -203,8 +196,8 @@ def test_an_adapted_policy_holds_still_while_it_earns_what_it_knows_to_be_enough
     assert all(torch.equal(remembered[name], value) for name, value in as_before.items())
     # who still tries experts never holds still
     trying = agent.adapt(actor, rollout_earning([[10.0], [9.0]]), rng)
-    assert trying.enough is not None
-    assert trying.enough.tolist() == [torch.inf] * 2
+    assert trying.rest_at is not None
+    assert trying.rest_at.tolist() == [torch.inf] * 2
 
 
 def test_only_actions_that_may_be_zero_can_hold_still() -> None:
