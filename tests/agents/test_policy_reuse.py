@@ -187,7 +187,7 @@ def test_an_adapted_policy_holds_still_while_it_earns_what_it_knows_to_be_enough
     inputs = start._replace(previous_rewards=earned, episode_starts=begins)
     memory = adapted.initial_memory(3)
     held, remembered = adapted.act(inputs, memory, None)
-    moved, as_before = replace(adapted, enough=None).act(inputs, memory, None)
+    moved, as_before = replace(adapted, rest_at=None).act(inputs, memory, None)
     still = torch.tensor([True, False, False]).expand(2, 3)
     assert torch.equal(held.actions.squeeze(2) == 0, still)
     assert torch.equal(held.actions[~still], moved.actions[~still])
