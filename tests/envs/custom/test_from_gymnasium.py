@@ -350,6 +350,10 @@ def test_other_observations_are_refused_with_the_wrapper_to_use() -> None:
         observation_size(Discrete(3))
     with pytest.raises(MetarlError, match="TransformObservation"):
         observation_size(gymnasium.spaces.Sequence(Discrete(2)))
+    with pytest.raises(MetarlError, match="one number or more.* return a constant such as 0"):
+        observation_size(Box(-1, 1, (0,)))
+    with pytest.raises(MetarlError, match="Actions must be vectors"):
+        action_size(Box(-1, 1, (0,)))
     assert (observation_size(Box(0, 1, (3,))), action_size(Discrete(4)), action_size(Box(0, 1, (2,)))) == (
         3,
         4,
