@@ -213,7 +213,7 @@ def is_reproducible(probe: Probe) -> Iterator[Fault | str]:
         yield Fault(
             "The same task, seed and actions give another episode each time.",
             "Draw all that is random from self.np_random, which reset(seed=seed) seeds, and never from a "
-            "global generator; set everything that depends on the task absolutely, not on top of what was there.",
+            "global generator; let setting a task set everything absolutely, not on top of what was there.",
         )
         yield "Nothing else that is seen by comparing episodes was looked at, leaks among them."
 
@@ -332,8 +332,7 @@ def _early_cuts(probe: Probe, lengths: npt.NDArray[np.intp]) -> Iterator[Fault]:
     found = {*lengths.tolist(), *others.tolist()}
     if len(found) == 1 and max(found) < horizon:
         yield Fault(
-            f"Episodes should be truncated after {horizon} steps, their horizon, but are after {max(found)} "
-            "steps.",
+            f"Episodes should be cut after {horizon} steps, their horizon, but are at step {max(found)}.",
             f"Give horizon={max(found)}; where tasks have limits of their own, the horizon is the longest.",
         )
 

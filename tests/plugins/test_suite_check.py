@@ -333,7 +333,7 @@ FAULTS: list[tuple[Callable[[], PointTasks], str]] = [
     (lambda: Tasks(env=Telling, bounds=(np.inf, 4)), "Observations show the task's parameters"),
     (lambda: Tasks(env=Naming, bounds=(np.inf, 42)), "Observations show which task it is"),
     (lambda: Tasks(env=Endless), "after 8 steps, their horizon, but are later or never. Give"),
-    (lambda: Tasks(env=Hasty), "after 8 steps, their horizon, but are after 3 steps. Give"),
+    (lambda: Tasks(env=Hasty), "after 8 steps, their horizon, but are at step 3. Give"),
     (lambda: Tasks(env=BothFlags), "says both terminated and truncated. Say terminated alone"),
     (lambda: Tasks(env=Restless), "goes on giving rewards or flags. Disable autoreset"),
     (lambda: Tasks(env=Sharing), "changes after it was returned. Return a copy"),
