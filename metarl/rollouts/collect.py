@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from annotated_types import Ge
 
-from metarl.errors import MetarlError
+from metarl.errors import MetarlError, NonFiniteError
 from metarl.meta_learner import Actor, Inputs
 from metarl.rollouts.choices import check_actor, check_choice, check_memory
 from metarl.rollouts.numpy_buffer import HostRecorder
@@ -23,6 +23,10 @@ from metarl.system.sharing import join_rows, num_slots, own_tasks
 from metarl.system.threads import one_thread
 from metarl.types import Params, Rollout, Task
 from metarl.vector_env import TaskVectorEnv, TensorVectorEnv
+
+
+LARGEST_RETURN = 1e18
+"""Returns from here on are refused: the sum of some squares would overflow float32."""
 
 
 def collect(
@@ -57,7 +61,8 @@ def collect(
     Raises:
         MetarlError: if the environment has too few slots, an argument is of another type or out of range, or
             the policy's choice has another form.
-        NonFiniteError: if an observation, a reward or an action is not finite; names the task and the step.
+        NonFiniteError: if an observation, a reward or an action is not finite, with the task and the step, or
+            a return is too large.
     """
     _check_arguments(tasks, episodes, horizon, rng)
     used, slots = len(tasks) * episodes, num_slots(env)
@@ -138,9 +143,25 @@ def _run(
             if recorder.is_over(step):
                 break
     rollout = recorder.finish().to(actor.device)
+    check_returns(rollout, tasks)
     return replace(
         rollout, extras=_stacked(extras, rollout.mask), initial_memory=initial_memory, final_memory=memory
     )
+
+
+def check_returns(rollout: Rollout, tasks: Sequence[Task]) -> None:
+    """Check that agents can compute with returns, whose squares float32 must hold.
+
+    Raises:
+        NonFiniteError: names the task of the first return that is too large.
+    """
+    fits = rollout.rewards.sum(dim=2).abs() < LARGEST_RETURN
+    if not fits.all():
+        task = tasks[int(fits.all(dim=1).to(torch.uint8).argmin())]
+        raise NonFiniteError(
+            f"The return of task {task.id!r} ({task.family}) is too large for float32, in which agents compute: "
+            f"{LARGEST_RETURN:g} or more in size. Scale the rewards down."
+        )
 
 
 @dataclass(frozen=True)
