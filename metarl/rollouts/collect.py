@@ -24,7 +24,6 @@ from metarl.system.threads import one_thread
 from metarl.types import Params, Rollout, Task
 from metarl.vector_env import TaskVectorEnv, TensorVectorEnv
 
-
 LARGEST_RETURN = 1e18
 """Returns from here on are refused: the sum of some squares would overflow float32."""
 
