@@ -251,7 +251,7 @@ def _horizon(env: GymEnv, wanted: int | None) -> int:
     own = _own_limit(env)
     if wanted is None and own is None:
         raise MetarlError("The environment has no limit of steps of its own; give one: horizon=200.")
-    horizon = own if wanted is None else wanted
+    horizon = own if wanted is None else int(wanted)
     assert horizon is not None
     if own is not None and own < horizon:
         raise MetarlError(

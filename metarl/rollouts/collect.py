@@ -21,6 +21,7 @@ from metarl.settings import check_number
 from metarl.spaces import action_size
 from metarl.system.sharing import join_rows, num_slots, own_tasks
 from metarl.system.threads import one_thread
+from metarl.text import shown
 from metarl.types import Params, Rollout, Task
 from metarl.vector_env import TaskVectorEnv, TensorVectorEnv
 
@@ -92,11 +93,11 @@ def collect(
 
 def _check_arguments(tasks: object, episodes: object, horizon: object, rng: object) -> None:
     if not isinstance(tasks, Sequence) or not all(isinstance(each, Task) for each in tasks):
-        raise MetarlError(f"Expected tasks to be a list of tasks, got {tasks!r}.")
+        raise MetarlError(f"Expected tasks to be a list of tasks, got {shown(tasks)}.")
     check_number("episodes", episodes, Annotated[int, Ge(1)])
     check_number("horizon", horizon, Annotated[int, Ge(1)])
     if not isinstance(rng, np.random.Generator):
-        raise MetarlError(f"Expected rng to be a numpy.random.Generator, got {rng!r}.")
+        raise MetarlError(f"Expected rng to be a numpy.random.Generator, got {shown(rng)}.")
 
 
 def _run(
@@ -158,8 +159,8 @@ def check_returns(rollout: Rollout, tasks: Sequence[Task]) -> None:
     if not fits.all():
         task = tasks[int(fits.all(dim=1).to(torch.uint8).argmin())]
         raise NonFiniteError(
-            f"The return of task {task.id!r} ({task.family}) is too large for float32, in which agents compute: "
-            f"{LARGEST_RETURN:g} or more in size. Scale the rewards down."
+            f"The return of task {task.id!r} ({task.family}) is too large for float32, in which agents compute; "
+            f"scale the rewards down so that its size is below {LARGEST_RETURN:g}."
         )
 
 

@@ -53,6 +53,11 @@ def test_limit_of_a_wrapper_around_a_class_of_ones_own_is_the_horizon() -> None:
         from_gymnasium(limited, sample=uniform, apply=set_goal, horizon=7)
 
 
+def test_horizon_and_timeout_may_be_numbers_of_numpy() -> None:
+    made = echo(horizon=np.int64(4), timeout=np.float32(7.5))
+    assert (made.horizon, type(made.horizon), made.timeout) == (4, int, 7.5)
+
+
 # Parameters and numbers.
 
 
