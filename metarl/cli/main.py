@@ -127,9 +127,8 @@ def run_others(label: str, command: Callable[[], None]) -> None:
     except (MetarlError, OSError, Stopped):
         raise
     except Exception as error:
-        if os.environ.get(DEBUG) or (
-            isinstance(error, MemoryError | RuntimeError) and is_want_of_memory(error)
-        ):
+        of_memory = isinstance(error, MemoryError | RuntimeError) and is_want_of_memory(error)
+        if of_memory or os.environ.get(DEBUG):
             raise
         *_, last = traceback.extract_tb(error.__traceback__)
         said = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(" .:")

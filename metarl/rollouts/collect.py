@@ -159,8 +159,8 @@ def check_returns(rollout: Rollout, tasks: Sequence[Task]) -> None:
     if not fits.all():
         task = tasks[int(fits.all(dim=1).to(torch.uint8).argmin())]
         raise NonFiniteError(
-            f"The return of task {task.id!r} ({task.family}) is too large for float32, in which agents compute; "
-            f"scale the rewards down so that its size is below {LARGEST_RETURN:g}."
+            f"The return of task {task.id!r} ({task.family}) is too large for float32, in which agents "
+            f"compute; scale the rewards down so that its size is below {LARGEST_RETURN:g}."
         )
 
 

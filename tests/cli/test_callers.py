@@ -205,7 +205,7 @@ def test_interrupt_during_imports_leaves_no_traceback(start: str) -> None:
 
 def fails(arguments: list[str]) -> None:
     """Run another package's command, with a fault."""
-    print(arguments[1])
+    arguments[1].lower()
 
 
 @pytest.fixture
