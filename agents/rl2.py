@@ -270,8 +270,10 @@ class RL2:
         self.params, self.optimizer_memory = detach(params), memory
         # the new scales serve from the next meta-batch on
         self._rescale(trials)
-        counted = {} if self.config.reward_power == 1 else {"largest_reward": self._largest(trials.rewards)}
-        return {**metrics, "learning_rate": lr, **counted, **self._spread()}
+        metrics = {**metrics, "learning_rate": lr, **self._spread()}
+        if self.config.reward_power != 1:
+            metrics["largest_reward"] = self._largest(trials.rewards)
+        return metrics
 
     def state(self) -> State:
         """Return copies of parameters, optimiser memory and scales."""
