@@ -191,6 +191,11 @@ def test_what_is_no_list_of_tasks_is_refused(run: metarl.Run, tasks: object) -> 
         metarl.evaluate(run, tasks)  # type: ignore[arg-type]  # likewise
 
 
+def test_file_in_a_run_is_no_run(run: metarl.Run) -> None:
+    with pytest.raises(MetarlError, match=r"Expected the folder of a run.*, got the file .*config\.json\."):
+        metarl.load(run.folder / "config.json")
+
+
 def test_what_is_no_name_is_refused_on_one_short_line(run: metarl.Run) -> None:
     calls = {
         "Expected a preset's or a suite's name, got 3.": lambda: metarl.preset(3),  # type: ignore[arg-type]  # likewise
