@@ -174,7 +174,7 @@ class Growing(ClimbEnv):
 def test_pictures_of_changing_size_are_refused() -> None:
     eye = FilmedEnv(Growing(1, 5), SMALL, {0}, 1)
     eye.set_tasks([climb(0.0)])
-    eye.reset(seed=0)
+    eye.reset(seed=[0])
     with pytest.raises(
         MetarlError, match=r"of one size, \(33, 40\) as the first, got \(34, 40\) after 1 step;"
     ):
