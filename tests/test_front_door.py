@@ -191,6 +191,12 @@ def test_what_is_no_list_of_tasks_is_refused(run: metarl.Run, tasks: object) -> 
         metarl.evaluate(run, tasks)  # type: ignore[arg-type]  # likewise
 
 
+@pytest.mark.parametrize("task", [0, "point/test/0", np.zeros((2, 2)), []])
+def test_what_is_no_task_is_not_adapted_to(run: metarl.Run, task: object) -> None:
+    with pytest.raises(MetarlError, match="Expected a task, such as"):
+        run.adapt(task)  # type: ignore[arg-type]  # likewise
+
+
 def test_file_in_a_run_is_no_run(run: metarl.Run) -> None:
     with pytest.raises(MetarlError, match=r"Expected the folder of a run.*, got the file .*config\.json\."):
         metarl.load(run.folder / "config.json")
