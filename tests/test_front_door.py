@@ -121,8 +121,8 @@ def test_what_is_no_task_is_refused(run: metarl.Run) -> None:
     for wrong in (task, [task.id], []):
         with pytest.raises(MetarlError, match="Expected a list of tasks"):
             metarl.evaluate(run, wrong)  # type: ignore[arg-type]  # wrong on purpose
-    with pytest.raises(MetarlError, match=f"The task must be a held-out one of point, but it is '{task.id}'"):
-        run.adapt(task.id)  # type: ignore[arg-type]  # wrong on purpose
+    with pytest.raises(MetarlError, match="The task must be a held-out one of point, but it is 'mine'"):
+        run.adapt(metarl.Task(task.family, task.parameters, "mine"))
 
 
 def test_number_of_another_type_or_range_is_refused(run: metarl.Run) -> None:
