@@ -270,7 +270,10 @@ class RL2:
         self.params, self.optimizer_memory = detach(params), memory
         # the new scales serve from the next meta-batch on
         self._rescale(trials)
-        return {**metrics, "learning_rate": lr, **self._spread()}
+        metrics = {**metrics, "learning_rate": lr, **self._spread()}
+        if self.config.reward_power != 1:
+            metrics["largest_reward"] = self._largest(trials.rewards)
+        return metrics
 
     def state(self) -> State:
         """Return copies of parameters, optimiser memory and scales."""
@@ -380,13 +383,16 @@ class RL2:
         if power == 1:
             return rewards
         sizes = rewards.abs()
-        largest = sizes.max().double()
-        if largest**power > MOST_COUNTED:
+        if self._largest(rewards) > MOST_COUNTED:
             raise MetarlError(
                 f"Expected rewards whose power {power:g} is at most {MOST_COUNTED:g}, got a reward of size "
-                f"{float(largest):g}; divide the rewards, or lower --agent.reward-power."
+                f"{float(sizes.max()):g}; divide the rewards, or lower --agent.reward-power."
             )
         return rewards.sign() * sizes**power
+
+    def _largest(self, rewards: torch.Tensor) -> float:
+        """Return the largest size of a reward as learning counts it, also beyond float32."""
+        return float(rewards.abs().max().double() ** self.config.reward_power)
 
     def _linear_advantages(self, trials: Trials) -> torch.Tensor:
         """Return advantages ``[M, K, S]`` over each task's linear baseline."""

@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from metarl.text import shown
+
 
 class MetarlError(ValueError):
     """A refused request: what was expected and found."""
@@ -55,11 +57,21 @@ def require(condition: bool, wanted: str, came: object) -> None:
         raise MetarlError(f"{wanted}, but it is {came}.")
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> MetarlError:
+LISTED_NAMES = 40
+"""Most names that :func:`unknown_name` lists."""
+
+
+def unknown_name(kind: str, name: object, known: Iterable[str]) -> MetarlError:
     """Return the error for an unknown ``kind`` (singular, ``"suite"``), with the nearest known."""
     names = sorted(known)
+    if not isinstance(name, str):
+        return MetarlError(f"Expected the name of a {kind}, got {shown(name)}.")
     if not names:
         return MetarlError(f"There is no {kind} called {name!r}, nor any other.")
-    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-    hint = f"did you mean {nearest[0]!r}?" if nearest else f"known are: {', '.join(names)}."
+    # at least 60 % alike, so that a name of another thing is not taken for a slip
+    nearest = difflib.get_close_matches(name, names, n=1)
+    more = f" and {len(names) - LISTED_NAMES} more" if len(names) > LISTED_NAMES else ""
+    hint = (
+        f"did you mean {nearest[0]!r}?" if nearest else f"known are: {', '.join(names[:LISTED_NAMES])}{more}."
+    )
     return MetarlError(f"There is no {kind} called {name!r}; {hint}")

@@ -22,6 +22,7 @@ import numpy as np
 from annotated_types import Ge, Gt, Le, Lt
 
 from metarl.errors import MetarlError
+from metarl.text import shown
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -67,7 +68,7 @@ def settings_of(config: object) -> dict[str, object]:
 def check_number(name: str, value: object, hint: object) -> None:
     """Check an argument's type and bounds, or raise MetarlError."""
     if not fits(value, hint):
-        raise MetarlError(f"Expected {name} to be {_type_name(hint)}, got {value!r}.")
+        raise MetarlError(f"Expected {name} to be {_type_name(hint)}, got {shown(value)}.")
     _check_bounds(name, value, _find(hint))
 
 

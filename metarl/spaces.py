@@ -22,6 +22,11 @@ def observation_size(space: gymnasium.Space[object]) -> int:
 def vectors(space: gymnasium.Space[object]) -> Box:
     """Return a space of real vectors, or refuse it and name a wrapper."""
     if isinstance(space, Box) and len(space.shape) == 1:
+        if not space.shape[0]:
+            raise MetarlError(
+                f"Observations must have one number or more, but they come from {space}; "
+                "where there is nothing to observe, return a constant such as 0."
+            )
         return space
     raise MetarlError(
         f"Observations must be vectors of real numbers, but they come from {space}; {_mend(space)}"
@@ -32,7 +37,7 @@ def action_size(space: gymnasium.Space[object]) -> int:
     """Return A, an action's components or choices; MetarlError if it has neither."""
     if isinstance(space, Discrete):
         return int(space.n)
-    if isinstance(space, Box) and len(space.shape) == 1:
+    if isinstance(space, Box) and len(space.shape) == 1 and space.shape[0]:
         return space.shape[0]
     raise MetarlError(
         f"Actions must be vectors of real numbers or one choice of several, but they come from {space}; "

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metarl.errors import EngineError, MetarlError
+from metarl.text import shown
 
 Values: TypeAlias = npt.NDArray[np.generic]
 Flags: TypeAlias = npt.NDArray[np.bool_]
@@ -23,7 +24,6 @@ TRUTH = "True, False, 0 or 1"
 OLD_GYM = "Environments of the old gym are wrapped by shimmy.GymV21CompatibilityV0."
 _KINDS = {"f": "biuf", "i": "biu", "u": "biu", "b": "b"}
 """NumPy's kinds of dtypes that fit into those of spaces; whole numbers may go into a float Box."""
-_SHOWN = 60
 _DOUBLE = np.dtype(np.float64)
 
 
@@ -204,6 +204,4 @@ def _unpack(returned: object, size: int, parts: str, method: str) -> Sequence[ob
 
 
 def _shown(value: object) -> str:
-    """Return a value on one short line."""
-    text = " ".join(repr(value.item() if isinstance(value, np.generic) else value).split())
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+    return shown(value.item() if isinstance(value, np.generic) else value)

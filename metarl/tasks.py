@@ -11,6 +11,7 @@ from annotated_types import Ge
 
 from metarl.errors import MetarlError, unknown_name
 from metarl.settings import check_number
+from metarl.text import shown
 from metarl.types import Task
 from metarl.vector_env import TaskVectorEnv
 
@@ -110,15 +111,17 @@ class DescribesParameters(Protocol):
         """Describe each parameter of a family's tasks."""
 
 
-def check_split(split: str) -> None:
+def check_split(split: object) -> None:
     """Raise MetarlError unless a split is "train" or "test"."""
     if split not in get_args(Split):
         raise unknown_name("split", split, get_args(Split))
 
 
-def check_draw(num_tasks: int, split: str) -> None:
+def check_draw(num_tasks: object, rng: object, split: object) -> None:
     """Check the arguments of ``sample``, or raise MetarlError."""
     check_number("the number of tasks to sample", num_tasks, Annotated[int, Ge(1)])
+    if not isinstance(rng, np.random.Generator):
+        raise MetarlError(f"Expected rng to be a numpy.random.Generator, got {shown(rng)}.")
     check_split(split)
 
 

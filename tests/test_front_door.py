@@ -121,8 +121,8 @@ def test_what_is_no_task_is_refused(run: metarl.Run) -> None:
     for wrong in (task, [task.id], []):
         with pytest.raises(MetarlError, match="Expected a list of tasks"):
             metarl.evaluate(run, wrong)  # type: ignore[arg-type]  # wrong on purpose
-    with pytest.raises(MetarlError, match=f"The task must be a held-out one of point, but it is '{task.id}'"):
-        run.adapt(task.id)  # type: ignore[arg-type]  # wrong on purpose
+    with pytest.raises(MetarlError, match="The task must be a held-out one of point, but it is 'mine'"):
+        run.adapt(metarl.Task(task.family, task.parameters, "mine"))
 
 
 def test_number_of_another_type_or_range_is_refused(run: metarl.Run) -> None:
@@ -164,6 +164,11 @@ def test_wrong_arguments_of_the_building_blocks_are_one_sentence(run: metarl.Run
     for slots in (0, 1.5, True, "3"):
         with pytest.raises(MetarlError, match="num_envs must be 1 or more"):
             suite.make_vector_env(slots)  # type: ignore[arg-type]  # likewise
+    with pytest.raises(MetarlError, match="num_envs must be 1 or more, but it is '3'"):
+        suite.make_vector_env("3")  # type: ignore[arg-type]  # likewise
+    for generator in (0, None, np.random.RandomState(0)):
+        with pytest.raises(MetarlError, match=r"Expected rng to be a numpy\.random\.Generator, got"):
+            suite.sample(1, generator)  # type: ignore[arg-type]  # likewise
     for number in (0, 1.5, True):
         for split in ("train", "test"):
             with pytest.raises(MetarlError, match="Expected the number of tasks to sample"):
@@ -178,6 +183,35 @@ def test_misspelt_split_is_refused(name: str) -> None:
     for call in (lambda: suite.tasks("tset"), lambda: suite.sample(1, np.random.default_rng(0), "tset")):  # type: ignore[arg-type]  # likewise
         with pytest.raises(MetarlError, match="no split called 'tset'; did you mean 'test'"):
             call()
+
+
+@pytest.mark.parametrize("tasks", [3, [], np.array([1, 2]), iter([]), ["point/test/0"]])
+def test_what_is_no_list_of_tasks_is_refused(run: metarl.Run, tasks: object) -> None:
+    with pytest.raises(MetarlError, match="Expected a list of tasks, such as"):
+        metarl.evaluate(run, tasks)  # type: ignore[arg-type]  # likewise
+
+
+@pytest.mark.parametrize("task", [0, "point/test/0", np.zeros((2, 2)), []])
+def test_what_is_no_task_is_not_adapted_to(run: metarl.Run, task: object) -> None:
+    with pytest.raises(MetarlError, match="Expected a task, such as"):
+        run.adapt(task)  # type: ignore[arg-type]  # likewise
+
+
+def test_file_in_a_run_is_no_run(run: metarl.Run) -> None:
+    with pytest.raises(MetarlError, match=r"Expected the folder of a run.*, got the file .*config\.json\."):
+        metarl.load(run.folder / "config.json")
+
+
+def test_what_is_no_name_is_refused_on_one_short_line(run: metarl.Run) -> None:
+    calls = {
+        "Expected a preset's or a suite's name, got 3.": lambda: metarl.preset(3),  # type: ignore[arg-type]  # likewise
+        "Expected the name of a split, got 3.": lambda: run.suite.tasks(3),  # type: ignore[arg-type]  # likewise
+        "Expected a run's folder, got Run(": lambda: metarl.load(run),  # type: ignore[arg-type]  # likewise
+    }
+    for said, call in calls.items():
+        with pytest.raises(MetarlError, match=re.escape(said)) as caught:
+            call()
+        assert len(str(caught.value)) < 100
 
 
 @pytest.mark.parametrize("path", [3, None])

@@ -16,6 +16,7 @@ import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box, Discrete
+from gymnasium.wrappers import TimeLimit
 
 from metarl.action_map import ActionMap, MapsActions, make_action_map
 from metarl.envs.custom.env import GymEnv, GymnasiumFactory, Tuning, build
@@ -247,13 +248,27 @@ def _name(env: object) -> str:
 
 
 def _horizon(env: GymEnv, wanted: int | None) -> int:
-    own = env.spec.max_episode_steps if env.spec is not None else None
+    own = _own_limit(env)
     if wanted is None and own is None:
         raise MetarlError("The environment has no limit of steps of its own; give one: horizon=200.")
-    horizon = own if wanted is None else wanted
+    horizon = own if wanted is None else int(wanted)
     assert horizon is not None
     if own is not None and own < horizon:
         raise MetarlError(
             f"Expected a horizon of {own} steps at most, the environment's own limit, got {horizon}."
         )
     return horizon
+
+
+def _own_limit(env: GymEnv) -> int | None:
+    """Return the environment's limit of steps, its spec's or that of a TimeLimit around it."""
+    if env.spec is not None:
+        return env.spec.max_episode_steps
+    # a class of one's own has no spec, wrapped or not
+    limits: list[int] = []
+    inner: object = env
+    while isinstance(inner, gymnasium.Wrapper):
+        if isinstance(inner, TimeLimit):
+            limits.append(inner._max_episode_steps)  # it has no public name
+        inner = inner.env
+    return min(limits, default=None)

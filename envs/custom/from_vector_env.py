@@ -83,7 +83,7 @@ def from_vector_env(
     check_settings(settings)
     if "horizon" not in settings:
         raise MetarlError("A vector environment does not tell its limit of steps; give one: horizon=200.")
-    horizon = settings["horizon"]
+    horizon = int(settings["horizon"])
     name = settings.get("name", "my-vector-env")
     # build one slot, for its spaces and its autoreset mode
     with user_errors(name):

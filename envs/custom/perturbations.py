@@ -173,7 +173,7 @@ class PerturbedTasks:
 
     def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
         """Draw tasks of the base: for training with fresh perturbations, else held-out ones."""
-        check_draw(num_tasks, split)
+        check_draw(num_tasks, rng, split)
         if split == "train":
             return [self._perturb(task, rng, split) for task in self.base.sample(num_tasks, rng, split)]
         places = {task.id: index for index, task in enumerate(self.base.tasks(split))}

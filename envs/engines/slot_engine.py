@@ -85,8 +85,8 @@ class SlotEngine(TaskVectorEnv):
 
 def check_slots(tasks: Sequence[Task], num_envs: int, horizon: int) -> None:
     """Check that there are slots, steps and tasks; raise ``MetarlError`` if not."""
-    require(fits(num_envs, int) and num_envs >= 1, "num_envs must be 1 or more", num_envs)
-    require(fits(horizon, int) and horizon >= 1, "horizon must be 1 or more", horizon)
+    require(fits(num_envs, int) and num_envs >= 1, "num_envs must be 1 or more", repr(num_envs))
+    require(fits(horizon, int) and horizon >= 1, "horizon must be 1 or more", repr(horizon))
     require(len(tasks) > 0, "default_tasks must name at least one task", "empty")
 
 

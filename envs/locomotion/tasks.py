@@ -78,7 +78,7 @@ class MujocoTasks:
 
     def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
         """Draw tasks: fresh ones for training, others evenly from the test list."""
-        check_draw(num_tasks, split)
+        check_draw(num_tasks, rng, split)
         if split == "train" and not self.only:
             return self._fresh(num_tasks, rng, split)
         return sample_evenly(self.tasks(split), num_tasks, rng)

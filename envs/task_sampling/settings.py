@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import TypedDict, get_args
+from typing import TypedDict, cast, get_args
 
 from metarl.action_map import ActionMode
 from metarl.envs.engines.processes.messages import TIMEOUT
 from metarl.errors import MetarlError, require, unknown_name
+from metarl.settings import fits
 
 
 class TaskSettings(TypedDict, total=False):
@@ -43,14 +44,13 @@ def check_settings(settings: Mapping[str, object]) -> None:
     observed = settings.get("observed", ())
     names = isinstance(observed, list | tuple) and all(isinstance(name, str) for name in observed)
     require(names, "observed must be a list of names of parameters", repr(observed))
-    # bools are ints in Python, but no horizons
     horizon = settings.get("horizon", 1)
-    whole = isinstance(horizon, int) and not isinstance(horizon, bool) and 1 <= horizon <= 1_000_000
+    whole = fits(horizon, int) and 1 <= cast("int", horizon) <= 1_000_000
     require(whole, "horizon must be a whole number from 1 to 1000000", repr(horizon))
     mode, timeout = settings.get("actions", "rescale"), settings.get("timeout", TIMEOUT)
     if mode not in get_args(ActionMode):
         raise unknown_name("way to pass on actions", str(mode), get_args(ActionMode))
-    positive = isinstance(timeout, int | float) and not isinstance(timeout, bool) and timeout > 0
+    positive = fits(timeout, float) and cast("float", timeout) > 0
     require(positive, "timeout must be a positive number of seconds", repr(timeout))
 
 

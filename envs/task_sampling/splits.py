@@ -45,7 +45,7 @@ class TaskSplits:
 
     def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
         """Draw fresh training tasks, or from the list where nothing is drawn."""
-        check_draw(num_tasks, split)
+        check_draw(num_tasks, rng, split)
         if split == "test" or self.draw is None:
             return sample_evenly(self.tasks(split), num_tasks, rng)
         held_out = {task.parameters for task in self.test}

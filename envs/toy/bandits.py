@@ -88,7 +88,7 @@ class BanditTasks:
 
     def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
         """Draw fresh training or listed test bandits."""
-        check_draw(num_tasks, split)
+        check_draw(num_tasks, rng, split)
         if split == "test":
             return sample_evenly(self.tasks("test"), num_tasks, rng)
         return _draw(num_tasks, self.arms, rng, split)

@@ -79,7 +79,7 @@ class PointTasks:
 
     def sample(self, num_tasks: int, rng: np.random.Generator, split: Split = "train") -> list[Task]:
         """Draw fresh training or listed test goals."""
-        check_draw(num_tasks, split)
+        check_draw(num_tasks, rng, split)
         if split == "test":
             return sample_evenly(self.tasks("test"), num_tasks, rng)
         return _draw_goals(num_tasks, rng, split)

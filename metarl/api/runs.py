@@ -18,6 +18,7 @@ from metarl.plugins import registry
 from metarl.reporting.evaluation_files import write_evaluation, write_learning_curve
 from metarl.settings import Seed, check_number
 from metarl.tasks import TaskDistribution
+from metarl.text import shown
 from metarl.training import runs
 from metarl.training.adapting import Adapted, adapt_to
 from metarl.training.evaluation_reader import provenance
@@ -90,17 +91,17 @@ def train(
         MetarlError: if there is nothing of that name, or a setting makes no sense.
     """
     if not isinstance(what, str | ExperimentConfig):
-        raise MetarlError(f"Expected a preset's or a suite's name or an ExperimentConfig, got {what!r}.")
+        raise MetarlError(f"Expected a preset's or a suite's name or an ExperimentConfig, got {shown(what)}.")
     if not isinstance(agent, str | None):
         raise MetarlError(
-            f"Expected an agent's name, got {agent!r}; with settings of its own give a whole config: "
+            f"Expected an agent's name, got {shown(agent)}; with settings of its own give a whole config: "
             "metarl.train(dataclasses.replace(metarl.preset(...), agent=...))."
         )
     config = registry.configure(what, agent) if isinstance(what, str) else what
     _check_path("the folder of runs", folder)
     _check_observers(observers)
     if agent is not None and not isinstance(what, str):
-        raise MetarlError(f"A config has an agent of its own and takes no other, but got {agent!r}.")
+        raise MetarlError(f"A config has an agent of its own and takes no other, but got {shown(agent)}.")
     known = set(ExperimentConfig.__dataclass_fields__)
     for name in settings.keys() - known:
         raise unknown_name("setting of an experiment", name, known)
@@ -118,7 +119,7 @@ def train(
 
 def _check_path(name: str, path: object) -> None:
     if not isinstance(path, str | os.PathLike):
-        raise MetarlError(f"Expected {name}, got {path!r}.")
+        raise MetarlError(f"Expected {name}, got {shown(path)}.")
 
 
 def _check_observers(observers: object) -> None:
@@ -126,7 +127,9 @@ def _check_observers(observers: object) -> None:
     if not isinstance(observers, Sequence) or not all(
         callable(getattr(each, name, None)) for each in observers for name in methods
     ):
-        raise MetarlError(f"Expected a list of observers with on_step and on_iteration, got {observers!r}.")
+        raise MetarlError(
+            f"Expected a list of observers with on_step and on_iteration, got {shown(observers)}."
+        )
 
 
 def load(path: str | os.PathLike[str]) -> Run:
@@ -162,8 +165,8 @@ def evaluate(
     if adaptation_steps is not None:
         measured = replace(measured, adaptation_steps=adaptation_steps)
     chosen = experiment.suite.tasks("test") if tasks is None else tasks
-    if isinstance(chosen, Task) or not chosen or not all(isinstance(each, Task) for each in chosen):
-        raise MetarlError(f'Expected a list of tasks, such as run.suite.tasks("test"), got {chosen!r}.')
+    if not isinstance(chosen, Sequence) or not chosen or not all(isinstance(each, Task) for each in chosen):
+        raise MetarlError(f'Expected a list of tasks, such as run.suite.tasks("test"), got {shown(chosen)}.')
     with closing(experiment.make_env()) as env:
         rng = make_rng(seed, Purpose.EVALUATION)
         return experiment.test(env, chosen, rng, measured.adaptation_steps)

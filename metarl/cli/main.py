@@ -9,6 +9,7 @@ import platform
 import select
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO, cast
@@ -23,6 +24,9 @@ from metarl.plugins import entry_points
 from metarl.system.caches import keep_matplotlib_quiet
 from metarl.system.launch import is_first_here, launched
 from metarl.system.signals import handled
+
+DEBUG = "METARL_DEBUG"
+"""Environment variable with which another package's command ends in a traceback."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -108,11 +112,28 @@ def dispatch(arguments: list[str]) -> None:
         run = cast("Callable[[list[str]], None]", entry_points.load(entry_points.COMMANDS, name))
         run(rest)
 
-    # another package's command may take --help for something else
-    if asks_for_help(rest) and entry.value.startswith("metarl."):
+    if not entry.value.startswith("metarl."):
+        run_others(f"The command {name!r} ({entry.value})", command)
+    elif asks_for_help(rest):  # another package's command may take --help for something else
         show_help(arguments, command)
     else:
         command()
+
+
+def run_others(label: str, command: Callable[[], None]) -> None:
+    """Run another package's command; MetarlError tells what it raises, and where."""
+    try:
+        command()
+    except (MetarlError, OSError, Stopped):
+        raise
+    except Exception as error:
+        of_memory = isinstance(error, MemoryError | RuntimeError) and is_want_of_memory(error)
+        if of_memory or os.environ.get(DEBUG):
+            raise
+        *_, last = traceback.extract_tb(error.__traceback__)
+        said = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(" .:")
+        place = f"{Path(last.filename).name}, line {last.lineno}"
+        raise MetarlError(f"{label} fails: {said} ({place}); {DEBUG}=1 shows the traceback.") from error
 
 
 def usable(stream: TextIO | None) -> TextIO:

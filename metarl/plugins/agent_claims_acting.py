@@ -135,6 +135,15 @@ def adapting_leaves_the_actor_it_started_from(probe: AgentProbe) -> None:
     expect(torch.equal(after, before), f"that one acts differently afterwards, {apart(after, before)}")
 
 
+def adapting_leaves_the_rollout_alone(probe: AgentProbe) -> None:
+    """Adapting does not change the rollout that it is given, which the update gets too."""
+    agent, rollout = probe.build(), probe.rollouts[0]
+    before = rollout.map(torch.Tensor.clone).tensors()
+    agent.adapt(agent.initial_actor(TASKS, probe.rng()), rollout, probe.rng())
+    for name, value in rollout.tensors().items():
+        expect(torch.equal(value, before[name]), f"{name} was changed in place")
+
+
 def adapting_draws_from_the_generator_alone(probe: AgentProbe) -> None:
     """Adapting gives the same policies for the same generator, and draws from no global one."""
     agent, rollout = probe.build(), probe.rollouts[0]

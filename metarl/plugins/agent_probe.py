@@ -90,9 +90,13 @@ class AgentProbe:
             rollouts.append(self.gather(actor, seed + step + 1, after))
         return rollouts
 
-    @cached_property
+    @property
     def rollouts(self) -> list[Rollout]:
-        """The meta-batch of a new agent."""
+        """The meta-batch of a new agent, copied each time: whoever writes to one spoils no other claim."""
+        return [rollout.map(torch.Tensor.clone) for rollout in self._collected]
+
+    @cached_property
+    def _collected(self) -> list[Rollout]:
         return self.meta_batch(self.build())
 
     def update(

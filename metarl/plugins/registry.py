@@ -25,6 +25,7 @@ from metarl.plugins.entry_points import AGENTS, PRESETS, SUITES, load, names
 from metarl.plugins.suite_files import distribution_of, file_suite
 from metarl.plugins.user_files import at_fault, is_place
 from metarl.tasks import TaskDistribution
+from metarl.text import shown
 from metarl.types import Json
 
 Preset: TypeAlias = Callable[..., ExperimentConfig]
@@ -63,6 +64,8 @@ def configure(name: str, agent_name: str | None = None) -> ExperimentConfig:
     Raises:
         MetarlError: if a name is not known, its package does not load, or the preset takes no ``agent``.
     """
+    if not isinstance(name, str):
+        raise MetarlError(f"Expected a preset's or a suite's name, got {shown(name)}.")
     if is_place(name) or (name in names(SUITES) and name not in names(PRESETS)):
         chosen = agent(agent_name or DEFAULT_AGENT)
         return ExperimentConfig(suite=suite_named(name), agent=construct(chosen, {}))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from annotated_types import Ge
 
-from metarl.errors import MetarlError
+from metarl.errors import MetarlError, NonFiniteError
 from metarl.meta_learner import Actor, Inputs
 from metarl.rollouts.choices import check_actor, check_choice, check_memory
 from metarl.rollouts.numpy_buffer import HostRecorder
@@ -21,8 +21,12 @@ from metarl.settings import check_number
 from metarl.spaces import action_size
 from metarl.system.sharing import join_rows, num_slots, own_tasks
 from metarl.system.threads import one_thread
+from metarl.text import shown
 from metarl.types import Params, Rollout, Task
 from metarl.vector_env import TaskVectorEnv, TensorVectorEnv
+
+LARGEST_RETURN = 1e18
+"""Returns from here on are refused: the sum of some squares would overflow float32."""
 
 
 def collect(
@@ -57,7 +61,8 @@ def collect(
     Raises:
         MetarlError: if the environment has too few slots, an argument is of another type or out of range, or
             the policy's choice has another form.
-        NonFiniteError: if an observation, a reward or an action is not finite; names the task and the step.
+        NonFiniteError: if an observation, a reward or an action is not finite, with the task and the step, or
+            a return is too large.
     """
     _check_arguments(tasks, episodes, horizon, rng)
     used, slots = len(tasks) * episodes, num_slots(env)
@@ -88,11 +93,11 @@ def collect(
 
 def _check_arguments(tasks: object, episodes: object, horizon: object, rng: object) -> None:
     if not isinstance(tasks, Sequence) or not all(isinstance(each, Task) for each in tasks):
-        raise MetarlError(f"Expected tasks to be a list of tasks, got {tasks!r}.")
+        raise MetarlError(f"Expected tasks to be a list of tasks, got {shown(tasks)}.")
     check_number("episodes", episodes, Annotated[int, Ge(1)])
     check_number("horizon", horizon, Annotated[int, Ge(1)])
     if not isinstance(rng, np.random.Generator):
-        raise MetarlError(f"Expected rng to be a numpy.random.Generator, got {rng!r}.")
+        raise MetarlError(f"Expected rng to be a numpy.random.Generator, got {shown(rng)}.")
 
 
 def _run(
@@ -138,9 +143,25 @@ def _run(
             if recorder.is_over(step):
                 break
     rollout = recorder.finish().to(actor.device)
+    check_returns(rollout, tasks)
     return replace(
         rollout, extras=_stacked(extras, rollout.mask), initial_memory=initial_memory, final_memory=memory
     )
+
+
+def check_returns(rollout: Rollout, tasks: Sequence[Task]) -> None:
+    """Check that agents can compute with returns, whose squares float32 must hold.
+
+    Raises:
+        NonFiniteError: names the task of the first return that is too large.
+    """
+    fits = rollout.rewards.sum(dim=2).abs() < LARGEST_RETURN
+    if not fits.all():
+        task = tasks[int(fits.all(dim=1).to(torch.uint8).argmin())]
+        raise NonFiniteError(
+            f"The return of task {task.id!r} ({task.family}) is too large for float32, in which agents "
+            f"compute; scale the rewards down so that its size is below {LARGEST_RETURN:g}."
+        )
 
 
 @dataclass(frozen=True)

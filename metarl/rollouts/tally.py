@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
+from metarl.learning.running_scale import LEAST_DEVIATION
 from metarl.meta_learner import Actor, Inputs, act_at_start, inputs_at_start
 from metarl.types import Json, Rollout
 
@@ -123,6 +124,8 @@ def happenings(
         "zero_gradient": no_gradient and not equal,
         "refused": metrics.get("step_accepted") == 0 and not no_gradient and not equal,
         "unchanged": counts.unchanged > 0 and not equal,
+        # of agents that count powers of rewards
+        "faint": metrics.get("largest_reward", 1.0) < LEAST_DEVIATION and not equal,
         "baseline": any(r.num_steps < 2 * baseline_features * len(r.mask) for r in rollouts),
     }
 

@@ -49,6 +49,8 @@ def open_checkpoint(path: Path, report: Callable[[str], None]) -> Checkpoint:
         return load(find_checkpoint(folder, name), with_segments=False)
     if (path / CHECKPOINTS).is_dir():
         return load_newest(path / CHECKPOINTS, report, with_segments=False)
+    if path.is_file():
+        raise MetarlError(f"Expected the folder of a run or of a checkpoint, got the file {path}.")
     if not path.is_dir():
         raise MetarlError(f"There is no folder {path}.")
     if (path / WEIGHTS).is_dir():

@@ -7,11 +7,12 @@ from typing import Annotated, NamedTuple
 
 from annotated_types import Ge
 
-from metarl.errors import require
+from metarl.errors import MetarlError, require
 from metarl.functional.random_streams import Purpose, make_rng
 from metarl.meta_learner import Actor
 from metarl.rollouts.collect import collect
 from metarl.settings import Seed, check_number
+from metarl.text import shown
 from metarl.training.divergence import check_adapted, naming_agent
 from metarl.training.experiment import Experiment
 from metarl.types import Rollout, Task
@@ -40,9 +41,10 @@ def adapt_to(experiment: Experiment, task: Task, steps: int, seed: int) -> Adapt
     agent, measured = experiment.agent, experiment.config.evaluation
     sequential = agent.trial == "sequential"
     episodes = 1 if sequential else measured.adaptation_episodes
+    if not isinstance(task, Task):
+        raise MetarlError(f'Expected a task, such as run.suite.tasks("test")[0], got {shown(task)}.')
     held_out = list(experiment.suite.tasks("test"))
-    named = repr(getattr(task, "id", task))
-    require(task in held_out, f"The task must be a held-out one of {experiment.suite.name}", named)
+    require(task in held_out, f"The task must be a held-out one of {experiment.suite.name}", repr(task.id))
     check_number("the number of adaptation steps", steps, Annotated[int, Ge(0)])
     check_number("seed", seed, Seed)
     # the stream depends on the seed and the task alone, not on how many tasks are adapted to

@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Mapping
 
 from metarl.config import AgentConfig
+from metarl.learning.running_scale import LEAST_DEVIATION
 from metarl.meta_learner import MetaLearner, plan_of
 from metarl.rollouts.tally import Counts, Streak, Tally
 from metarl.text import count
@@ -42,6 +43,10 @@ def training_notices(tally: Tally, agent: AgentConfig, baseline_features: int, s
         "unchanged": (
             "In {} adapting left the policy of every task exactly as it was; check that the reward depends "
             f"on the actions{_inner_lr_hint(agent)}."
+        ),
+        "faint": (
+            f"In {{}} the power of every reward was below {LEAST_DEVIATION:g}, too little to learn from; "
+            f"lower --agent.reward-power{_power_hint(agent)}, or multiply the rewards."
         ),
         "baseline": (
             f"In {{}} the linear baseline with its {baseline_features} features had fewer than "
@@ -175,6 +180,11 @@ def _equal_rewards(tally: Tally) -> Notices:
 def _stride_hint(agent: AgentConfig) -> str:
     stride = getattr(agent, "curvature_stride", 1)
     return ", or use every transition for the curvature (--agent.curvature-stride 1)" if stride > 1 else ""
+
+
+def _power_hint(agent: AgentConfig) -> str:
+    power = getattr(agent, "reward_power", None)
+    return f", which is {power:g}" if power is not None else ""
 
 
 def _inner_lr_hint(agent: AgentConfig) -> str:

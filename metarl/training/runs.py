@@ -258,6 +258,8 @@ def read_config_of_results(folder: Path) -> ExperimentConfig:
 
 def _read_settings(folder: Path) -> dict[str, Json]:
     path = folder / CONFIG
+    if folder.is_file():
+        raise MetarlError(f"Expected the folder of a run, got the file {folder}.")
     if not folder.is_dir():
         raise MetarlError(f"There is no run {folder}.")
     if not path.is_file():

@@ -219,6 +219,15 @@ def test_power_that_leaves_float32_is_refused_by_its_name() -> None:
     assert slight._counted(torch.tensor([0.0, -1e4])).tolist() == pytest.approx([0.0, -(10**0.04)])
 
 
+def test_largest_reward_is_told_as_learning_counts_it() -> None:
+    for power in (1.0, 2.0):
+        agent = agent_of(replace(TINY, reward_power=power))
+        batch = agent_contract.meta_batch(agent)
+        largest = max(float(rollout.rewards.abs().max()) for rollout in batch)
+        found = agent_contract.update(agent, batch).get("largest_reward")
+        assert found == (None if power == 1 else pytest.approx(largest**2))
+
+
 def test_step_size_falls_by_its_schedule() -> None:
     agent = agent_of(replace(TINY, learning_rate=0.01, lr_schedule="linear", lr_iterations=4))
     found = [

@@ -11,12 +11,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
 from metarl.cli.console import say_error
 from metarl.cli.main import main
+from metarl.plugins import entry_points
 from metarl.system.signals import handled
 from support.programs import POINT
 
@@ -159,6 +161,7 @@ SourceFileLoader.get_code = lambda loader, name: (
     without_assertions if name.partition(".")[0] == "metarl" else of_any
 )(loader, name)
 from metarl.cli.main import main
+from metarl.plugins import entry_points
 sys.exit(main(sys.argv[1:]))
 """
 """Does with our modules what ``python -O`` does with all; compiling PyTorch's takes half a minute."""
@@ -198,3 +201,33 @@ def test_interrupt_during_imports_leaves_no_traceback(start: str) -> None:
         [sys.executable, "-c", INTERRUPTED + start], capture_output=True, text=True, check=False, timeout=60
     )
     assert (found.returncode, found.stdout, found.stderr) == (130, "", "")
+
+
+def fails(arguments: list[str]) -> None:
+    """Run another package's command, with a fault."""
+    arguments[1].lower()
+
+
+@pytest.fixture
+def stranger(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = EntryPoint("knock", "strangers:knock", entry_points.COMMANDS)
+    monkeypatch.setattr(entry_points, "find", lambda group, name: entry)
+    monkeypatch.setattr(entry_points, "load", lambda group, name: fails)
+
+
+@pytest.mark.usefixtures("stranger")
+def test_exception_of_another_packages_command_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["knock", "2"]) == 2
+    line = fails.__code__.co_firstlineno + 2
+    assert " ".join(capsys.readouterr().err.split()) == (
+        "metarl: The command 'knock' (strangers:knock) fails: IndexError: list index out of range "
+        f"(test_callers.py, line {line}); METARL_DEBUG=1 shows the traceback."
+    )
+    assert main(["knock", "2", "3"]) == 0
+
+
+@pytest.mark.usefixtures("stranger")
+def test_exception_of_another_packages_command_is_raised_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METARL_DEBUG", "1")
+    with pytest.raises(IndexError):
+        main(["knock"])

@@ -224,6 +224,14 @@ def adapts_the_actor(
     return actor
 
 
+def adapts_and_scales_rewards(
+    agent: MAMLVPG, own: Callable[..., AdaptedPolicy], actor: Actor, rollout: Rollout, *given: object
+) -> AdaptedPolicy:
+    adapted = own(actor, rollout, *given)
+    rollout.rewards.mul_(0.5)
+    return adapted
+
+
 def adapts_by_chance(
     agent: MAMLVPG, own: Callable[..., AdaptedPolicy], actor: Actor, *given: object
 ) -> AdaptedPolicy:
@@ -331,6 +339,7 @@ FAULTS: dict[str, list[tuple[Spoil, bool]]] = {
     "experience_changes_the_policy": [(replaced("adapt", nothing_learned_by_adapting), False)],
     "adapting_never_changes_the_agent": [(replaced("adapt", adapts_the_agent), False)],
     "adapting_leaves_the_actor_it_started_from": [(replaced("adapt", adapts_the_actor), False)],
+    "adapting_leaves_the_rollout_alone": [(replaced("adapt", adapts_and_scales_rewards), False)],
     "adapting_draws_from_the_generator_alone": [(replaced("adapt", adapts_by_chance), False)],
     "permuting_tasks_permutes_adapted_policies": [(replaced("adapt", adapts_by_place), False)],
     "a_task_adapts_alone_as_among_others": [(replaced("adapt", adapts_to_all), False)],
@@ -379,6 +388,12 @@ def test_broken_promise_is_found(claim: str, number: int) -> None:
     spoil, remembers = FAULTS[claim][number]
     config = SpoiledConfig(spoil=spoil, remembers=remembers)
     assert verdicts(config, SUITE, claim) == {claim: "FAIL"}
+
+
+def test_rollout_that_adapting_changes_spoils_no_other_claim() -> None:
+    config = SpoiledConfig(spoil=replaced("adapt", adapts_and_scales_rewards))
+    others = ("adapting_draws_from_the_generator_alone", "updating_gives_the_same_numbers_again")
+    assert verdicts(config, SUITE, *others) == dict.fromkeys(others, "pass")
 
 
 @pytest.mark.parametrize("remembers", [False, True])

@@ -164,7 +164,7 @@ HONEST: dict[str, Make] = {
 FAULTS: dict[str, tuple[Make, str]] = {
     "deaf": (lambda: suite(Deaf), "setting a task changes nothing in the environment"),
     "overwritten": (lambda: suite(Overwriting), "not set anew by reset"),
-    "hasty": (lambda: suite(Hasty), "but are after 9 steps. Give horizon=9"),
+    "hasty": (lambda: suite(Hasty), "but are at step 9. Give horizon=9"),
 }
 
 

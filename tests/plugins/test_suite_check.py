@@ -31,7 +31,7 @@ class GoesOn(Sound):
     _shift = 0.0
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
-        before = float(self._goals.mean())
+        before = float(self._tasks[0].parameters[0])
         super().set_tasks(tasks)
         self._shift = 0.1 * before
 
@@ -48,6 +48,16 @@ class Drifts(Sound):
         super().reset(**arguments)  # type: ignore[arg-type]  # as they came
         self._positions[:, 0] = np.arange(self.num_envs)
         return self._positions.copy(), {}
+
+
+class Noisy(Sound):
+    """Has a sensor whose noise no seed repeats."""
+
+    _noise = np.random.default_rng(0)
+
+    def reset(self, **arguments: object) -> tuple[Array, dict[str, object]]:  # type: ignore[override]  # passes them on
+        seen, infos = super().reset(**arguments)  # type: ignore[arg-type]  # as they came
+        return seen + self._noise.normal(size=seen.shape), infos  # type: ignore[return-value]  # no infos
 
 
 class Numb(Sound):
@@ -323,7 +333,7 @@ FAULTS: list[tuple[Callable[[], PointTasks], str]] = [
     (lambda: Tasks(env=Telling, bounds=(np.inf, 4)), "Observations show the task's parameters"),
     (lambda: Tasks(env=Naming, bounds=(np.inf, 42)), "Observations show which task it is"),
     (lambda: Tasks(env=Endless), "after 8 steps, their horizon, but are later or never. Give"),
-    (lambda: Tasks(env=Hasty), "after 8 steps, their horizon, but are after 3 steps. Give"),
+    (lambda: Tasks(env=Hasty), "after 8 steps, their horizon, but are at step 3. Give"),
     (lambda: Tasks(env=BothFlags), "says both terminated and truncated. Say terminated alone"),
     (lambda: Tasks(env=Restless), "goes on giving rewards or flags. Disable autoreset"),
     (lambda: Tasks(env=Sharing), "changes after it was returned. Return a copy"),
@@ -384,6 +394,54 @@ def test_number_of_the_task_and_one_hot_are_seen() -> None:
 
 def test_check_fits_is_what_it_says() -> None:
     check_fits(PointTasks().tasks("train")[:2], 2)
+
+
+def test_random_environment_is_told_alone_and_what_was_not_looked_at() -> None:
+    findings = examine(Tasks(env=Noisy))
+    assert [fault.what for fault in findings.faults] == [
+        "The same task, seed and actions give another episode each time."
+    ]
+    assert not findings.doubts
+    assert findings.limits == [
+        "Nothing else that is seen by comparing episodes was looked at, leaks among them."
+    ]
+
+
+def test_state_that_stays_from_other_tasks_is_not_told_as_an_array_that_changes() -> None:
+    told = " ".join(fault.what for fault in check_suite(Tasks(env=GoesOn)))
+    assert "after other tasks were run" in told
+    assert "after it was returned" not in told
+    assert "Writing" not in told
+
+
+class Flags(Sound):
+    """Observes truth values in an array that cannot be written to."""
+
+    def _seen(self, position: Array) -> Array:
+        seen = position > 0
+        seen.setflags(write=self.writeable)
+        return seen  # type: ignore[return-value]  # truth values are what is tried
+
+    writeable = True
+
+    def reset(self, **arguments: object) -> tuple[Array, dict[str, object]]:  # type: ignore[override]  # passes them on
+        return self._seen(super().reset(**arguments)[0]), {}  # type: ignore[arg-type]  # as they came
+
+    def step(self, actions: Array) -> tuple[Array, Array, Array, Array, dict[str, Array]]:  # type: ignore[override]  # one type for all
+        position, *rest = super().step(actions)
+        return (self._seen(position), *rest)  # type: ignore[return-value]  # bools
+
+
+class ReadOnly(Flags):
+    """Returns observations that cannot be written to."""
+
+    writeable = False
+
+
+@pytest.mark.parametrize("env", [Flags, ReadOnly])
+def test_truth_values_and_arrays_that_cannot_be_written_to_are_no_fault(env: type[Flags]) -> None:
+    told = [fault.what for fault in check_suite(Tasks(env=env))]
+    assert not any("exception" in each for each in told), told
 
 
 @pytest.mark.parametrize("env", [Infinite, Huge])

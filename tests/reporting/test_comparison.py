@@ -384,8 +384,12 @@ def test_files_of_evaluations_are_compared_like_runs(
     assert one.name == "it/evaluation"
     assert one.evaluations[0].returns.tolist() == other.evaluations[0].returns.tolist()
     assert (one.suite, one.agent, one.training) == (other.suite, other.agent, other.training)
-    assert main(["compare", *files, "--output", str(tmp_path / "new")]) == 2
-    assert "Expected folders of runs or sweeps with --output, got the file" in capsys.readouterr().err
+    # a folder beside a file: what only folders have is left out
+    assert main(["compare", str(trained), files[1], "--output", str(tmp_path / "new")]) == 0
+    written = {path.name for path in (tmp_path / "new").iterdir()}
+    assert written == {"agents.csv", "agents.png", "profile.csv", "profile.png", "comparison.json"}
+    content = json.loads((tmp_path / "new" / "comparison.json").read_text())
+    assert content["return"]["seeds"]["ours"] == pytest.approx([one.evaluations[0].returns[:, 2].mean()])
     # an episode curve has as many stages, which mean something else
     curve = json.loads((trained / "evaluation.json").read_text())
     curve["adaptation_episodes"] = curve.pop("adaptation_steps")

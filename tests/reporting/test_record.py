@@ -26,9 +26,9 @@ from metarl.reporting.video.record import (
 )
 from metarl.training.experiment import Experiment
 from metarl.types import Task
-from metarl.vector_env import TaskVectorEnv
+from metarl.vector_env import Picture, TaskVectorEnv
 from support.programs import point_config
-from support.tiny import ClimbEnv
+from support.tiny import ClimbEnv, climb
 
 SMALL = View(size=64)
 
@@ -157,6 +157,28 @@ def test_each_frame_is_told_of_as_it_comes(point: Experiment, env: TaskVectorEnv
         on_frame=lambda clip: told.append((clip.rollout, clip.steps)),
     )
     assert told == [(rollout, step) for rollout in (0, 2) for step in range(21)]
+
+
+class Growing(ClimbEnv):
+    """Draws itself in another size at each step."""
+
+    drawn = 0
+
+    def render_slot(
+        self, slot: int, *, camera: str | None = None, width: int = 480, height: int = 480
+    ) -> Picture:
+        self.drawn += 1
+        return np.zeros((32 + self.drawn, 40, 3), np.uint8)
+
+
+def test_pictures_of_changing_size_are_refused() -> None:
+    eye = FilmedEnv(Growing(1, 5), SMALL, {0}, 1)
+    eye.set_tasks([climb(0.0)])
+    eye.reset(seed=[0])
+    with pytest.raises(
+        MetarlError, match=r"of one size, \(33, 40\) as the first, got \(34, 40\) after 1 step;"
+    ):
+        eye.step(np.zeros((1, 1)))
 
 
 def test_environment_that_cannot_be_drawn_is_refused() -> None:

@@ -142,6 +142,24 @@ def test_number_beyond_float32_is_told_without_a_warning(
         run(tiny.ClimbEnv(4, horizon=4))
 
 
+@pytest.mark.parametrize(("reward", "taken"), [(2e17, True), (3e17, False), (1e38, False)])
+def test_return_that_agents_cannot_square_is_told_with_its_task(
+    monkeypatch: pytest.MonkeyPatch, reward: float, taken: bool
+) -> None:
+    step = tiny.ClimbEnv.step
+
+    def enlarged(env: tiny.ClimbEnv, actions: tiny.Array) -> tuple[object, ...]:
+        seen, rewards, *rest = step(env, actions)
+        return (seen, np.where(np.arange(4) == 3, -reward, rewards), *rest)  # of the second task, for 4 steps
+
+    monkeypatch.setattr(tiny.ClimbEnv, "step", enlarged)
+    if taken:
+        assert run(tiny.ClimbEnv(4, horizon=4)).rewards[1, 1].sum() == pytest.approx(-4 * reward)
+        return
+    with pytest.raises(NonFiniteError, match=r"The return of task 'climb-10.0.*' .climb. is too large for"):
+        run(tiny.ClimbEnv(4, horizon=4))
+
+
 def test_action_that_is_not_finite_is_named_by_task_and_step() -> None:
     script = np.array(SCRIPT)
     script[1, 0, 2] = np.nan

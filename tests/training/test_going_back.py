@@ -105,7 +105,7 @@ def test_run_in_a_folder_called_checkpoints_is_a_run(run: Path) -> None:
         ),
         (
             "runs/it/checkpoints/00000003/state.json",
-            "There is no run runs/it/checkpoints/00000003/state.json.",
+            "Expected the folder of a run, got the file runs/it/checkpoints/00000003/state.json.",
         ),
         ("runs/other/checkpoints/3", "There is no run runs/other."),
         ("alone/3", "alone/3 is no run: it has no config.json."),

@@ -15,6 +15,7 @@ import torch
 from metarl.agents.maml_trpo import MAMLTRPOConfig
 from metarl.agents.multi_task import MultiTaskConfig
 from metarl.agents.pearl import PEARLConfig
+from metarl.agents.rl2 import RL2Config
 from metarl.cli.main import main
 from metarl.config import AgentConfig, EvaluationConfig, SamplingConfig
 from metarl.envs.toy.point import PointConfig, PointVectorEnv
@@ -334,6 +335,17 @@ def test_step_without_a_gradient_is_not_one_that_the_line_search_refused(
 ) -> None:
     tally = count_iteration(Tally(), [random_float_rollout(0)], [], metrics, 0)
     assert list(notices_of(tally)) == [name] * bool(name)
+
+
+@pytest.mark.parametrize(("largest", "names"), [(9e-5, ["faint"]), (0.0, ["faint"]), (2e-4, [])])
+def test_powers_of_rewards_that_vanish_are_told_with_the_setting(largest: float, names: list[str]) -> None:
+    tally = count_iteration(Tally(), [random_float_rollout(0)], [], {"largest_reward": largest}, 0)
+    told = notices_of(tally, RL2Config(reward_power=6.0))
+    assert list(told) == names
+    assert all(
+        "In 1 of 1 iterations the power of every reward was below 0.0001" in each for each in told.values()
+    )
+    assert all("lower --agent.reward-power, which is 6, or" in each for each in told.values())
 
 
 @pytest.mark.parametrize(("refused", "told"), [(10, False), (11, True)])

@@ -267,8 +267,8 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
 def _check(default_tasks: Sequence[Task], num_envs: int, num_workers: int, timeout: float) -> None:
     if not default_tasks:
         raise MetarlError("Expected at least one default task, got none.")
-    require(fits(num_envs, int) and num_envs >= 1, "num_envs must be 1 or more", num_envs)
-    require(fits(num_workers, int) and num_workers >= 0, "num_workers must be 0 or more", num_workers)
+    require(fits(num_envs, int) and num_envs >= 1, "num_envs must be 1 or more", repr(num_envs))
+    require(fits(num_workers, int) and num_workers >= 0, "num_workers must be 0 or more", repr(num_workers))
     require(timeout > 0, "timeout must be a positive number of seconds", timeout)
 
 

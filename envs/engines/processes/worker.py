@@ -225,15 +225,9 @@ class Worker:
                 f"The {self._which(slot)}, after {self._steps[slot]} steps, cannot draw itself "
                 f"({exception_text(error)}){hint}."
             ) from error
-        # a picture must be what the engine promises
-        if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8 or picture.ndim != 3:
-            family = self._tasks[slot].family
-            raise MetarlError(
-                f"The environment of family {family!r} shows no picture; build it with "
-                'render_mode="rgb_array", so that its render() returns a uint8 array [height, width, 3].'
-            )
+        shown = check_picture(picture, self._tasks[slot].family)
         with Path(command.path).open("wb") as file:
-            np.save(file, picture, allow_pickle=False)
+            np.save(file, shown, allow_pickle=False)
 
     def close(self) -> None:
         """Close every environment."""
@@ -321,6 +315,19 @@ class Worker:
         count = self._steps[slot]
         early = {_BEFORE_RESET: "when it was given its task", 0: "at the reset"}
         return early.get(count, f"at step {count}")
+
+
+def check_picture(picture: object, family: str) -> Picture:
+    """Return a picture, or raise ``MetarlError`` unless it is what the engine promises."""
+    got = type(picture).__name__
+    if isinstance(picture, np.ndarray):
+        if picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3 and picture.size:
+            return picture
+        got = f"{picture.dtype} of shape {picture.shape}"
+    raise MetarlError(
+        f"The environment of family {family!r} shows no picture but {got}; build it with "
+        'render_mode="rgb_array", so that its render() returns a uint8 array [height, width, 3].'
+    )
 
 
 def _picture(env: TaskEnv, wanted: Draw) -> object:

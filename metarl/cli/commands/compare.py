@@ -60,7 +60,8 @@ class CompareArguments(Settings):
     """
     output: Path | None = None
     """Folder for comparison.json, performance profiles, a table and a figure of all runs before and after
-    adapting, their training curves, configs and weights; by default only tables are printed."""
+    adapting, their training curves, configs and weights; by default only tables are printed. Files of
+    metarl evaluate have no curves, configs and weights, so these are left out with one of them."""
     title: str = ""
     """Title of the figures; by default the suite and the adaptation steps."""
     window: Annotated[float, Ge(0)] = 0.0
@@ -118,8 +119,6 @@ def check_output(options: CompareArguments) -> None:
     folder = options.output
     if folder is None:
         return
-    if files := [path for path in options.runs if path.is_file()]:
-        raise MetarlError(f"Expected folders of runs or sweeps with --output, got the file {files[0]}.")
     if (folder / COMPARISON).exists():
         raise MetarlError(f"{folder / COMPARISON} exists already; choose another folder with --output.")
     check_writable(folder, folder=True)
@@ -158,16 +157,21 @@ def write(
     title = options.title or f"{runs[0].label}, after {axis.stage(step)}"
     labels = labels_of(runs)
     stages = {label: (run.evaluations, step) for label, run in zip(labels, runs, strict=True)}
-    files = write_curves(options.runs, labels, folder, title, window=options.window)
+    # training curves, configs and weights stand in the runs' folders
+    folders_alone = all(path.is_dir() for path in options.runs)
+    files = write_curves(options.runs, labels, folder, title, window=options.window) if folders_alone else []
     files += [*write_profiles(folder, stages, title), *write_agents(runs, folder, title)]
     pairs = [pair_json(runs[0], other, step, result) for other, result in zip(runs[1:], results, strict=True)]
     content: dict[str, Json] = pairs[0] if len(pairs) == 1 else {"pairs": list[Json](pairs)}
     if known := references_of(runs):
         content["references"] = references_json(known)
     write_json(folder / COMPARISON, content, indent=2)
+    files.append(folder / COMPARISON)
+    if not folders_alone:
+        return files
     # for metarl reproduce: the configs, the weights, and how they were measured
     measured = {label: run.files for label, run in zip(labels, runs, strict=True)}
-    return [*files, folder / COMPARISON, *write_configs(folder, measured), *write_origins(folder, measured)]
+    return [*files, *write_configs(folder, measured), *write_origins(folder, measured)]
 
 
 def pair_json(

@@ -218,6 +218,14 @@ class FilmedEnv(TaskVectorEnv):
 
     def _look(self, clip: Clip) -> None:
         size = self._view.size
-        clip.frames.append(self._eye.render_slot(SLOT, camera=self._view.camera, width=size, height=size))
+        picture = self._eye.render_slot(SLOT, camera=self._view.camera, width=size, height=size)
+        # the first picture of all is in the first clip; a film has one size
+        if self.clips[0].frames and self.clips[0].frames[0].shape != picture.shape:
+            first, now = (shape[:2] for shape in (self.clips[0].frames[0].shape, picture.shape))
+            raise MetarlError(
+                f"Expected pictures of one size, {first} as the first, got {now} after "
+                f"{count(clip.steps, 'step')}; let the environment draw itself in the same size each time."
+            )
+        clip.frames.append(picture)
         if self._on_frame is not None:
             self._on_frame(clip)

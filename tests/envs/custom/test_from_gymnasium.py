@@ -11,6 +11,7 @@ from gymnasium.envs.mujoco.inverted_pendulum_v5 import InvertedPendulumEnv
 from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Text
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.wrappers import TimeLimit
 
 from metarl.envs import from_gymnasium
 from metarl.envs.custom.env import GymnasiumTaskEnv, ModelBackup
@@ -39,6 +40,22 @@ def one_env(tasks: ProcessTasks) -> GymnasiumTaskEnv:
     env = tasks.env_factory(tasks.name)
     assert isinstance(env, GymnasiumTaskEnv)
     return env
+
+
+def test_limit_of_a_wrapper_around_a_class_of_ones_own_is_the_horizon() -> None:
+    def limited() -> gymnasium.Env[object, object]:
+        return TimeLimit(TimeLimit(Echo(), 9), 6)
+
+    made = from_gymnasium(limited, sample=uniform, apply=set_goal)
+    assert made.horizon == 6
+    assert from_gymnasium(limited, sample=uniform, apply=set_goal, horizon=5).horizon == 5
+    with pytest.raises(MetarlError, match="horizon of 6 steps at most, the environment's own limit, got 7"):
+        from_gymnasium(limited, sample=uniform, apply=set_goal, horizon=7)
+
+
+def test_horizon_and_timeout_may_be_numbers_of_numpy() -> None:
+    made = echo(horizon=np.int64(4), timeout=np.float32(7.5))
+    assert (made.horizon, type(made.horizon), made.timeout) == (4, int, 7.5)
 
 
 # Parameters and numbers.
@@ -350,6 +367,10 @@ def test_other_observations_are_refused_with_the_wrapper_to_use() -> None:
         observation_size(Discrete(3))
     with pytest.raises(MetarlError, match="TransformObservation"):
         observation_size(gymnasium.spaces.Sequence(Discrete(2)))
+    with pytest.raises(MetarlError, match=r"one number or more.* return a constant such as 0"):
+        observation_size(Box(-1, 1, (0,)))
+    with pytest.raises(MetarlError, match="Actions must be vectors"):
+        action_size(Box(-1, 1, (0,)))
     assert (observation_size(Box(0, 1, (3,))), action_size(Discrete(4)), action_size(Box(0, 1, (2,)))) == (
         3,
         4,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from metaworld.sawyer_xyz_env import SawyerXYZEnv
 
 from metarl.envs import from_gymnasium
 from metarl.envs.engines.processes.vector_env import ProcessTaskVectorEnv
+from metarl.envs.engines.processes.worker import check_picture
 from metarl.envs.engines.rendering import offscreen
 from metarl.envs.metaworld.models import environment_class
 from metarl.envs.metaworld.rendering import CAMERAS
@@ -191,6 +193,22 @@ def test_process_engine_says_why_it_shows_nothing(
 ) -> None:
     with pytest.raises(MetarlError, match=said):
         processes.render_slot(slot, camera=camera)
+
+
+@pytest.mark.parametrize(
+    ("picture", "got"),
+    [
+        (None, "NoneType"),
+        ([np.zeros((4, 4, 3), np.uint8)], "list"),
+        (np.zeros((4, 4, 3)), "float64 of shape (4, 4, 3)"),
+        (np.zeros((4, 4), np.uint8), "uint8 of shape (4, 4)"),
+        (np.zeros((4, 4, 4), np.uint8), "uint8 of shape (4, 4, 4)"),  # with a channel of transparency
+        (np.zeros((0, 4, 3), np.uint8), "uint8 of shape (0, 4, 3)"),
+    ],
+)
+def test_what_is_no_picture_is_refused_with_what_came(picture: object, got: str) -> None:
+    with pytest.raises(MetarlError, match=f"shows no picture but {re.escape(got)}; build it with"):
+        check_picture(picture, "walk")
 
 
 @pytest.mark.usefixtures("needs_gl")
