@@ -164,9 +164,10 @@ def evaluate(
     measured = experiment.config.evaluation
     if adaptation_steps is not None:
         measured = replace(measured, adaptation_steps=adaptation_steps)
-    chosen = experiment.suite.tasks("test") if tasks is None else tasks
-    if not isinstance(chosen, Sequence) or not chosen or not all(isinstance(each, Task) for each in chosen):
-        raise MetarlError(f'Expected a list of tasks, such as run.suite.tasks("test"), got {shown(chosen)}.')
+    given: object = experiment.suite.tasks("test") if tasks is None else tasks
+    chosen = [task for task in given if isinstance(task, Task)] if isinstance(given, Sequence) else []
+    if not isinstance(given, Sequence) or not chosen or len(chosen) < len(given):
+        raise MetarlError(f'Expected a list of tasks, such as run.suite.tasks("test"), got {shown(given)}.')
     with closing(experiment.make_env()) as env:
         rng = make_rng(seed, Purpose.EVALUATION)
         return experiment.test(env, chosen, rng, measured.adaptation_steps)
