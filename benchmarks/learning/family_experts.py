@@ -1,6 +1,6 @@
 """Experts of Meta-World's families, each trained on its own until it solves its family.
 
-    .venv/bin/python -m benchmarks.learning.family_experts ml45 --beyond ml10
+    .venv/bin/python -m benchmarks.learning.family_experts ml45 --beyond ml10 --output results/NAME
 
 trains RL² in trials of one episode on every training family of ML45 that is none of ML10's, with the settings
 of the preset's policy-reuse. An expert that solves 95 % of ten iterations' episodes is ready; the others go
@@ -27,6 +27,7 @@ from metarl.envs.metaworld.suite import ML1Config, ML10Config, ML25Config, ML45C
 from metarl.errors import Stopped, require
 from metarl.presets.agent_settings import agent_config_for
 from metarl.presets.manipulation import ml1
+from metarl.reporting.csv_files import write_csv
 from metarl.settings import setting_names
 from metarl.storage.metrics import Row, read_metrics
 from metarl.training.experiment import Experiment
@@ -74,6 +75,7 @@ def main(
     *,
     beyond: Benchmark | None = None,
     families: tuple[str, ...] = (),
+    output: Path | None = None,
     seed: int = 0,
     most: Annotated[int, Ge(1)] = 150,
     ready: Annotated[float, Gt(0), Le(1)] = 0.95,
@@ -85,6 +87,7 @@ def main(
         benchmark: whose training families have experts.
         beyond: a benchmark whose training families have experts already.
         families: some of the families, so that several programs may share them; all by default.
+        output: folder for a table of the experts, ``experts.csv``.
         seed: of every run.
         most: iterations after which an expert stops in any case.
         ready: share of episodes with success at which it stops before.
@@ -94,10 +97,14 @@ def main(
     old = families_of(beyond) if beyond else []
     strange = [family for family in families if family not in known]
     require(not strange, f"Expected training families of {benchmark}: {', '.join(known)}", strange)
+    rows = list[dict[str, str | float]]()
     for family in families or [family for family in known if family not in old]:
         config = expert_config(benchmark, family, seed, most)
         experiment, share = train(config, Path("runs", config.name), ready, hopeless)
         print(f"{family}: {experiment.env_steps:,} steps, {share:.0%} at the end", flush=True)
+        rows.append({"family": family, "env_steps": experiment.env_steps, "success": round(share, 4)})
+    if output is not None:
+        write_csv(output / "experts.csv", rows)
 
 
 def families_of(benchmark: Benchmark) -> list[str]:
