@@ -22,7 +22,7 @@ from metarl.meta_learner import (
     inputs_at_start,
     never,
 )
-from metarl.rollouts.choices import check_choice
+from metarl.rollouts.choices import check_actor, check_choice, check_memory
 from metarl.rollouts.collect import collect, last_step
 from metarl.spaces import action_size, observation_size
 from metarl.tasks import TaskDistribution
@@ -125,8 +125,10 @@ class AgentProbe:
 
     def act(self, actor: Actor, generator: torch.Generator | None, inputs: Inputs | None = None) -> Action:
         """Choose actions with a blank memory, by default at the start of trials; check their form."""
+        check_actor(actor)
         given = inputs or self.states()
         memory = actor.initial_memory(given.live.shape[1])
+        check_memory(actor, memory, (given.live.shape[0], given.live.shape[1]))
         chosen = actor.act(given, memory, generator)
         check_choice(actor, chosen, memory, (*given.live.shape, self.action_size))
         return chosen[0]
@@ -195,7 +197,8 @@ def apart(one: torch.Tensor, other: torch.Tensor) -> str:
     """Say by how much two tensors differ."""
     if one.shape != other.shape:
         return f"{list(one.shape)} and {list(other.shape)}"
-    return f"by up to {float((one.double() - other.double()).abs().max()):.2g}"
+    apart = one - other if one.is_complex() else one.double() - other.double()
+    return f"by up to {float(apart.abs().max()):.2g}" if apart.numel() else "by nothing"
 
 
 def copy(params: Params) -> Params:
