@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol, TypeAlias, get_args, runtime_checkable
@@ -10,7 +11,8 @@ import numpy as np
 import torch
 
 from metarl.errors import AgentFormError
-from metarl.types import Params, Rollout, State, Task
+from metarl.text import shown
+from metarl.types import Params, Rollout, Segment, State, Task
 
 Trial: TypeAlias = Literal["parallel", "sequential"]
 """How the K episodes of a task relate.
@@ -168,14 +170,52 @@ def check_learner(agent: MetaLearner) -> None:
 
 
 def state_of(agent: MetaLearner) -> State:
-    """Return an agent's state; AgentFormError if it is of another type."""
+    """Return an agent's state; AgentFormError unless a checkpoint can hold and return it."""
     state: object = agent.state()
+    where = f"state of {type(agent).__qualname__}"
     if not isinstance(state, State):
         raise AgentFormError(
-            f"Expected state of {type(agent).__qualname__} to return a metarl.types.State, "
-            f"got a {type(state).__name__}."
+            f"Expected {where} to return a metarl.types.State, got a {type(state).__name__}."
         )
+    wrong = _unsaved_part(*state)
+    if wrong:
+        raise AgentFormError(f"Expected {where} to return a State that can be saved: {wrong}.")
     return state
+
+
+def _unsaved_part(tensors: object, values: object, segments: object) -> str:
+    """Return what of a state a checkpoint could not hold, as "tensors as ..., got ...", or nothing."""
+    if not isinstance(tensors, Mapping):
+        return f"tensors as a dict of tensors by name, got {shown(tensors)}"
+    for name, value in tensors.items():
+        if not isinstance(name, str) or name == "__metadata__":  # a word of the safetensors format
+            return f"tensors as a dict of tensors by name, got the name {shown(name)}"
+        if not isinstance(value, torch.Tensor) or value.layout != torch.strided:
+            kind = value.layout if isinstance(value, torch.Tensor) else type(value).__name__
+            return f"the tensor {shown(name)} as a dense torch.Tensor, got {kind}"
+    if not isinstance(values, dict):
+        return f"values as a dict that JSON can hold, got {shown(values)}"
+    if not isinstance(segments, tuple) or not all(isinstance(each, Segment) for each in segments):
+        return f"segments as a tuple of metarl.types.Segment, got {shown(segments)}"
+    return _outside_json(values, "values")
+
+
+def _outside_json(value: object, place: str) -> str:
+    """Return which part of a value JSON would refuse or change, or nothing."""
+    if isinstance(value, dict):
+        odd = next((name for name in value if not isinstance(name, str)), None)
+        if odd is not None:
+            return f"{place} with names that are strings, got the name {shown(odd)}"
+        parts = [_outside_json(part, f"{place}[{shown(name)}]") for name, part in value.items()]
+    elif isinstance(value, list | tuple):
+        parts = [_outside_json(part, f"{place}[{number}]") for number, part in enumerate(value)]
+    elif isinstance(value, float) and not math.isfinite(value):
+        return f"{place} as a finite number, got {value}"
+    elif value is None or isinstance(value, str | bool | int | float):
+        return ""
+    else:
+        return f"{place} as JSON can hold it, got {shown(value)}"
+    return next(filter(None, parts), "")
 
 
 @runtime_checkable

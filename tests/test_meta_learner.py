@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
 
+import numpy as np
 import pytest
+import torch
 
 from metarl.errors import AgentFormError
 from metarl.meta_learner import check_learner, state_of
+from metarl.types import State
 from support import tiny
 
 
@@ -34,3 +38,37 @@ def test_state_of_another_type_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(tiny.StrideAgent, "state", lambda self: {})
     with pytest.raises(AgentFormError, match=r"to return a metarl\.types\.State, got a dict"):
         state_of(tiny.StrideAgent())
+
+
+WEIGHT = {"weight": torch.zeros(2)}
+
+
+@pytest.mark.parametrize(
+    ("state", "sentence"),
+    [
+        (State(WEIGHT, None), "values as a dict that JSON can hold, got None"),  # type: ignore[arg-type]  # the fault
+        (State(None, {}), "tensors as a dict of tensors by name, got None"),  # type: ignore[arg-type]  # the fault
+        (State({3: torch.zeros(2)}, {}), "tensors by name, got the name 3"),  # type: ignore[dict-item]  # the fault
+        (State({"__metadata__": torch.zeros(2)}, {}), "by name, got the name '__metadata__'"),
+        (State({"weight": np.zeros(2)}, {}), "'weight' as a dense torch.Tensor, got ndarray"),  # type: ignore[dict-item]  # the fault
+        (State({"weight": torch.eye(2).to_sparse()}, {}), "dense torch.Tensor, got torch.sparse_coo"),
+        (State(WEIGHT, {}, [1]), "segments as a tuple of metarl.types.Segment, got [1]"),  # type: ignore[arg-type]  # the fault
+        (State(WEIGHT, {"seen": {1: 2}}), "values['seen'] with names that are strings, got the name 1"),  # type: ignore[dict-item]  # the fault
+        (State(WEIGHT, {"seen": [0.0, math.nan]}), "values['seen'][1] as a finite number, got nan"),
+        (State(WEIGHT, {"seen": np.int64(3)}), "values['seen'] as JSON can hold it, got np.int64(3)"),  # type: ignore[dict-item]  # the fault
+    ],
+)
+def test_state_that_no_checkpoint_can_hold_is_refused(
+    monkeypatch: pytest.MonkeyPatch, state: State, sentence: str
+) -> None:
+    monkeypatch.setattr(tiny.StrideAgent, "state", lambda self: state)
+    with pytest.raises(AgentFormError, match=f"a State that can be saved: .*{re.escape(sentence)}"):
+        state_of(tiny.StrideAgent())
+
+
+def test_state_of_numbers_texts_and_lists_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    state = State(
+        {**WEIGHT, "count": torch.zeros((), dtype=torch.int64)}, {"a": [1, None, {"b": (True, "c")}]}
+    )
+    monkeypatch.setattr(tiny.StrideAgent, "state", lambda self: state)
+    assert state_of(tiny.StrideAgent()) is state

@@ -21,6 +21,7 @@ from metarl.meta_learner import (
     check_learner,
     inputs_at_start,
     never,
+    state_of,
 )
 from metarl.rollouts.choices import check_actor, check_choice, check_memory
 from metarl.rollouts.collect import collect, last_step
@@ -64,6 +65,7 @@ class AgentProbe:
         sampling = SamplingConfig(meta_batch_size=TASKS, episodes=EPISODES)
         agent = self.config.build(self.suite, seed=seed, device=self.device, sampling=sampling)
         check_learner(agent)
+        state_of(agent)
         return agent
 
     def rng(self, seed: int = 0) -> np.random.Generator:
