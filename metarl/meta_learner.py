@@ -236,10 +236,13 @@ def actor_in_training(agent: MetaLearner, tasks: Sequence[Task], rng: np.random.
     return agent.initial_actor(len(tasks), rng)
 
 
+Collects: TypeAlias = Literal["meta-batch", "all tasks", "nothing"]
+
+
 class Plan(NamedTuple):
     """Steps of one meta-iteration; by default one meta-batch and one update."""
 
-    collects: Literal["meta-batch", "all tasks", "nothing"] = "meta-batch"
+    collects: Collects = "meta-batch"
     """Tasks that episodes are collected on; "all tasks" are those of ``--sampling.training-tasks``."""
     adaptation_steps: int | None = None
     """Adaptations, each followed by a rollout; None for as many as the agent has."""
@@ -269,5 +272,18 @@ class Scheduled(Protocol):
 
 
 def plan_of(agent: MetaLearner, iteration: int) -> Plan:
-    """Return an agent's plan, or the default."""
-    return agent.plan(iteration) if isinstance(agent, Scheduled) else Plan()
+    """Return an agent's plan, or the default; AgentFormError if it is none that can be followed."""
+    if not isinstance(agent, Scheduled):
+        return Plan()
+    plan: object = agent.plan(iteration)
+    where = f"plan of {type(agent).__qualname__}"
+    if not isinstance(plan, Plan):
+        raise AgentFormError(f"Expected {where} to return a metarl.meta_learner.Plan, got {shown(plan)}.")
+    if plan.collects not in get_args(Collects):
+        said = ", ".join(map(repr, get_args(Collects)))
+        raise AgentFormError(f"Expected {where} to say collects as one of {said}, got {plan.collects!r}.")
+    steps, updates = plan.adaptation_steps, plan.further_updates
+    for name, number in (("adaptation_steps", 0 if steps is None else steps), ("further_updates", updates)):
+        if not isinstance(number, int) or number < 0:
+            raise AgentFormError(f"Expected {where} to say {name} as an int >= 0, got {number!r}.")
+    return plan

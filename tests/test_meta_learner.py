@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from metarl.errors import AgentFormError
-from metarl.meta_learner import check_learner, state_of
+from metarl.meta_learner import Plan, check_learner, plan_of, state_of
 from metarl.types import State
 from support import tiny
 
@@ -72,3 +72,21 @@ def test_state_of_numbers_texts_and_lists_is_taken(monkeypatch: pytest.MonkeyPat
     )
     monkeypatch.setattr(tiny.StrideAgent, "state", lambda self: state)
     assert state_of(tiny.StrideAgent()) is state
+
+
+@pytest.mark.parametrize(
+    ("plan", "sentence"),
+    [
+        (None, "return a metarl.meta_learner.Plan, got None"),
+        (Plan(collects="everything"), "'meta-batch', 'all tasks', 'nothing', got 'everything'"),  # type: ignore[arg-type]  # the fault
+        (Plan(adaptation_steps=-1), "adaptation_steps as an int >= 0, got -1"),
+        (Plan(further_updates=0.5), "further_updates as an int >= 0, got 0.5"),  # type: ignore[arg-type]  # the fault
+    ],
+)
+def test_plan_that_cannot_be_followed_is_refused(
+    monkeypatch: pytest.MonkeyPatch, plan: Plan, sentence: str
+) -> None:
+    monkeypatch.setattr(tiny.StrideAgent, "remember", lambda *_: None, raising=False)
+    monkeypatch.setattr(tiny.StrideAgent, "plan", lambda *_: plan, raising=False)
+    with pytest.raises(AgentFormError, match=f"^Expected plan of StrideAgent to .*{re.escape(sentence)}"):
+        plan_of(tiny.StrideAgent(), 0)

@@ -21,6 +21,7 @@ from metarl.meta_learner import (
     check_learner,
     inputs_at_start,
     never,
+    plan_of,
     state_of,
 )
 from metarl.rollouts.choices import check_actor, check_choice, check_memory
@@ -66,6 +67,7 @@ class AgentProbe:
         agent = self.config.build(self.suite, seed=seed, device=self.device, sampling=sampling)
         check_learner(agent)
         state_of(agent)
+        plan_of(agent, 0)
         return agent
 
     def rng(self, seed: int = 0) -> np.random.Generator:
