@@ -169,6 +169,20 @@ def check_learner(agent: MetaLearner) -> None:
         raise AgentFormError(f"Expected adaptation_steps of {name} to be an int >= 0, got {steps!r}.")
 
 
+def check_device(agent: MetaLearner, device: torch.device) -> None:
+    """Check that an agent computes where it was built, or raise AgentFormError."""
+    said: object = agent.device
+    try:
+        kind = torch.device(said).type if isinstance(said, str | torch.device) else ""
+    except RuntimeError:  # PyTorch knows no such device
+        kind = ""
+    if kind != device.type:
+        raise AgentFormError(
+            f"Expected device of {type(agent).__qualname__} to be the one that it was built for, "
+            f"{device}, got {said}."
+        )
+
+
 def state_of(agent: MetaLearner) -> State:
     """Return an agent's state; AgentFormError unless a checkpoint can hold and return it."""
     state: object = agent.state()

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from metarl.errors import AgentFormError
-from metarl.meta_learner import Plan, check_learner, plan_of, state_of
+from metarl.meta_learner import Plan, check_device, check_learner, plan_of, state_of
 from metarl.types import State
 from support import tiny
 
@@ -90,3 +90,13 @@ def test_plan_that_cannot_be_followed_is_refused(
     monkeypatch.setattr(tiny.StrideAgent, "plan", lambda *_: plan, raising=False)
     with pytest.raises(AgentFormError, match=f"^Expected plan of StrideAgent to .*{re.escape(sentence)}"):
         plan_of(tiny.StrideAgent(), 0)
+
+
+@pytest.mark.parametrize("device", ["cuda", torch.device("meta"), "nowhere", None])
+def test_agent_on_another_device_than_it_was_built_for_is_refused(
+    monkeypatch: pytest.MonkeyPatch, device: object
+) -> None:
+    check_device(tiny.StrideAgent(), torch.device("cpu"))
+    monkeypatch.setattr(tiny.StrideAgent, "device", device)
+    with pytest.raises(AgentFormError, match=f"that it was built for, cpu, got {device}.$"):
+        check_device(tiny.StrideAgent(), torch.device("cpu"))

@@ -18,6 +18,7 @@ from metarl.meta_learner import (
     Inputs,
     MetaLearner,
     actor_in_training,
+    check_device,
     check_learner,
     inputs_at_start,
     never,
@@ -66,6 +67,7 @@ class AgentProbe:
         sampling = SamplingConfig(meta_batch_size=TASKS, episodes=EPISODES)
         agent = self.config.build(self.suite, seed=seed, device=self.device, sampling=sampling)
         check_learner(agent)
+        check_device(agent, self.device)
         state_of(agent)
         plan_of(agent, 0)
         return agent

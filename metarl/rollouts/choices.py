@@ -70,6 +70,17 @@ def check_actor(actor: object) -> None:
         )
 
 
+def generator_of(actor: Actor) -> torch.Generator:
+    """Return a generator on a policy's device, or raise AgentFormError."""
+    try:
+        return torch.Generator(actor.device)
+    except (RuntimeError, TypeError) as error:
+        raise AgentFormError(
+            f"Expected device of {type(actor).__qualname__} to be one that PyTorch can draw random "
+            f"numbers on here, got {actor.device}."
+        ) from error
+
+
 def check_memory(actor: Actor, memory: object, shape: tuple[int, int]) -> None:
     """Check what ``initial_memory`` returned for M tasks and K episodes, or raise AgentFormError."""
     where = f"initial_memory of {type(actor).__qualname__}"

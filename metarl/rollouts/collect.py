@@ -13,7 +13,7 @@ from annotated_types import Ge
 
 from metarl.errors import MetarlError, NonFiniteError
 from metarl.meta_learner import Actor, Inputs
-from metarl.rollouts.choices import check_actor, check_choice, check_extras, check_memory
+from metarl.rollouts.choices import check_actor, check_choice, check_extras, check_memory, generator_of
 from metarl.rollouts.numpy_buffer import HostRecorder
 from metarl.rollouts.own_tasks import ActorOfTasks
 from metarl.rollouts.tensor_buffer import TensorRecorder
@@ -70,7 +70,7 @@ def collect(
         raise MetarlError(f"{len(tasks)} tasks x {episodes} episodes need {used} slots; there are {slots}.")
     check_actor(actor)
     # all randomness comes from ``rng``: actions by one seed, resets by one for each slot
-    generator = torch.Generator(actor.device)
+    generator = generator_of(actor)
     generator.manual_seed(int(rng.integers(2**63)))
     seeds = rng.integers(2**31, size=slots)
     run = partial(

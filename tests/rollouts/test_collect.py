@@ -379,3 +379,10 @@ def test_first_memory_is_refused_unless_it_has_its_form(
 def test_what_is_no_policy_is_refused(actor: Actor, got: str) -> None:
     with pytest.raises(MetarlError, match=f"agent to return a policy, got {got}, which has no device"):
         collect_with(actor)
+
+
+@pytest.mark.parametrize("device", ["meta", "nowhere", 7.5])
+def test_device_without_a_generator_is_told(monkeypatch: pytest.MonkeyPatch, device: object) -> None:
+    monkeypatch.setattr(tiny.ScriptedActor, "device", device)
+    with pytest.raises(MetarlError, match=f"^Expected device of ScriptedActor to be .* got {device}.$"):
+        collect_with(tiny.ScriptedActor(SCRIPT))
