@@ -167,6 +167,8 @@ def check_learner(agent: MetaLearner) -> None:
         raise AgentFormError(f"Expected trial of {name} to be {said}, got {agent.trial!r}.")
     if not isinstance(steps, int) or steps < 0:
         raise AgentFormError(f"Expected adaptation_steps of {name} to be an int >= 0, got {steps!r}.")
+    if hasattr(agent, "plan") and not isinstance(agent, Scheduled):
+        raise AgentFormError(f"Expected {name}, which has a plan, to have remember too; see Scheduled.")
 
 
 def check_device(agent: MetaLearner, device: torch.device) -> None:
@@ -296,8 +298,9 @@ def plan_of(agent: MetaLearner, iteration: int) -> Plan:
     if plan.collects not in get_args(Collects):
         said = ", ".join(map(repr, get_args(Collects)))
         raise AgentFormError(f"Expected {where} to say collects as one of {said}, got {plan.collects!r}.")
-    steps, updates = plan.adaptation_steps, plan.further_updates
-    for name, number in (("adaptation_steps", 0 if steps is None else steps), ("further_updates", updates)):
+    steps: object = 0 if plan.adaptation_steps is None else plan.adaptation_steps
+    updates: object = plan.further_updates
+    for name, number in (("adaptation_steps", steps), ("further_updates", updates)):
         if not isinstance(number, int) or number < 0:
             raise AgentFormError(f"Expected {where} to say {name} as an int >= 0, got {number!r}.")
     return plan

@@ -100,3 +100,12 @@ def test_agent_on_another_device_than_it_was_built_for_is_refused(
     monkeypatch.setattr(tiny.StrideAgent, "device", device)
     with pytest.raises(AgentFormError, match=f"that it was built for, cpu, got {device}.$"):
         check_device(tiny.StrideAgent(), torch.device("cpu"))
+
+
+def test_plan_without_remember_is_refused() -> None:
+    class Planner(tiny.StrideAgent):
+        def plan(self, iteration: int) -> Plan:
+            return Plan()
+
+    with pytest.raises(AgentFormError, match="Planner, which has a plan, to have remember too"):
+        check_learner(Planner())
