@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol, TypeAlias, get_args, runtime_checkable
@@ -10,7 +11,8 @@ import numpy as np
 import torch
 
 from metarl.errors import AgentFormError
-from metarl.types import Params, Rollout, State, Task
+from metarl.text import shown
+from metarl.types import Params, Rollout, Segment, State, Task
 
 Trial: TypeAlias = Literal["parallel", "sequential"]
 """How the K episodes of a task relate.
@@ -165,17 +167,71 @@ def check_learner(agent: MetaLearner) -> None:
         raise AgentFormError(f"Expected trial of {name} to be {said}, got {agent.trial!r}.")
     if not isinstance(steps, int) or steps < 0:
         raise AgentFormError(f"Expected adaptation_steps of {name} to be an int >= 0, got {steps!r}.")
+    if hasattr(agent, "plan") and not isinstance(agent, Scheduled):
+        raise AgentFormError(f"Expected {name}, which has a plan, to have remember too; see Scheduled.")
+
+
+def check_device(agent: MetaLearner, device: torch.device) -> None:
+    """Check that an agent computes where it was built, or raise AgentFormError."""
+    said: object = agent.device
+    try:
+        kind = torch.device(said).type if isinstance(said, str | torch.device) else ""
+    except RuntimeError:  # PyTorch knows no such device
+        kind = ""
+    if kind != device.type:
+        raise AgentFormError(
+            f"Expected device of {type(agent).__qualname__} to be the one that it was built for, "
+            f"{device}, got {said}."
+        )
 
 
 def state_of(agent: MetaLearner) -> State:
-    """Return an agent's state; AgentFormError if it is of another type."""
+    """Return an agent's state; AgentFormError unless a checkpoint can hold and return it."""
     state: object = agent.state()
+    where = f"state of {type(agent).__qualname__}"
     if not isinstance(state, State):
         raise AgentFormError(
-            f"Expected state of {type(agent).__qualname__} to return a metarl.types.State, "
-            f"got a {type(state).__name__}."
+            f"Expected {where} to return a metarl.types.State, got a {type(state).__name__}."
         )
+    wrong = _unsaved_part(*state)
+    if wrong:
+        raise AgentFormError(f"Expected {where} to return a State that can be saved: {wrong}.")
     return state
+
+
+def _unsaved_part(tensors: object, values: object, segments: object) -> str:
+    """Return what of a state a checkpoint could not hold, as "tensors as ..., got ...", or nothing."""
+    if not isinstance(tensors, Mapping):
+        return f"tensors as a dict of tensors by name, got {shown(tensors)}"
+    for name, value in tensors.items():
+        if not isinstance(name, str) or name == "__metadata__":  # a word of the safetensors format
+            return f"tensors as a dict of tensors by name, got the name {shown(name)}"
+        if not isinstance(value, torch.Tensor) or value.layout != torch.strided:
+            kind = value.layout if isinstance(value, torch.Tensor) else type(value).__name__
+            return f"the tensor {shown(name)} as a dense torch.Tensor, got {kind}"
+    if not isinstance(values, dict):
+        return f"values as a dict that JSON can hold, got {shown(values)}"
+    if not isinstance(segments, tuple) or not all(isinstance(each, Segment) for each in segments):
+        return f"segments as a tuple of metarl.types.Segment, got {shown(segments)}"
+    return _outside_json(values, "values")
+
+
+def _outside_json(value: object, place: str) -> str:
+    """Return which part of a value JSON would refuse or change, or nothing."""
+    if isinstance(value, dict):
+        odd = next((name for name in value if not isinstance(name, str)), None)
+        if odd is not None:
+            return f"{place} with names that are strings, got the name {shown(odd)}"
+        parts = [_outside_json(part, f"{place}[{shown(name)}]") for name, part in value.items()]
+    elif isinstance(value, list | tuple):
+        parts = [_outside_json(part, f"{place}[{number}]") for number, part in enumerate(value)]
+    elif isinstance(value, float) and not math.isfinite(value):
+        return f"{place} as a finite number, got {value}"
+    elif value is None or isinstance(value, str | bool | int | float):
+        return ""
+    else:
+        return f"{place} as JSON can hold it, got {shown(value)}"
+    return next(filter(None, parts), "")
 
 
 @runtime_checkable
@@ -196,10 +252,13 @@ def actor_in_training(agent: MetaLearner, tasks: Sequence[Task], rng: np.random.
     return agent.initial_actor(len(tasks), rng)
 
 
+Collects: TypeAlias = Literal["meta-batch", "all tasks", "nothing"]
+
+
 class Plan(NamedTuple):
     """Steps of one meta-iteration; by default one meta-batch and one update."""
 
-    collects: Literal["meta-batch", "all tasks", "nothing"] = "meta-batch"
+    collects: Collects = "meta-batch"
     """Tasks that episodes are collected on; "all tasks" are those of ``--sampling.training-tasks``."""
     adaptation_steps: int | None = None
     """Adaptations, each followed by a rollout; None for as many as the agent has."""
@@ -229,5 +288,19 @@ class Scheduled(Protocol):
 
 
 def plan_of(agent: MetaLearner, iteration: int) -> Plan:
-    """Return an agent's plan, or the default."""
-    return agent.plan(iteration) if isinstance(agent, Scheduled) else Plan()
+    """Return an agent's plan, or the default; AgentFormError if it is none that can be followed."""
+    if not isinstance(agent, Scheduled):
+        return Plan()
+    plan: object = agent.plan(iteration)
+    where = f"plan of {type(agent).__qualname__}"
+    if not isinstance(plan, Plan):
+        raise AgentFormError(f"Expected {where} to return a metarl.meta_learner.Plan, got {shown(plan)}.")
+    if plan.collects not in get_args(Collects):
+        said = ", ".join(map(repr, get_args(Collects)))
+        raise AgentFormError(f"Expected {where} to say collects as one of {said}, got {plan.collects!r}.")
+    steps: object = 0 if plan.adaptation_steps is None else plan.adaptation_steps
+    updates: object = plan.further_updates
+    for name, number in (("adaptation_steps", steps), ("further_updates", updates)):
+        if not isinstance(number, int) or number < 0:
+            raise AgentFormError(f"Expected {where} to say {name} as an int >= 0, got {number!r}.")
+    return plan

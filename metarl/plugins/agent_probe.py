@@ -18,11 +18,14 @@ from metarl.meta_learner import (
     Inputs,
     MetaLearner,
     actor_in_training,
+    check_device,
     check_learner,
     inputs_at_start,
     never,
+    plan_of,
+    state_of,
 )
-from metarl.rollouts.choices import check_choice
+from metarl.rollouts.choices import check_actor, check_choice, check_memory
 from metarl.rollouts.collect import collect, last_step
 from metarl.spaces import action_size, observation_size
 from metarl.tasks import TaskDistribution
@@ -64,6 +67,9 @@ class AgentProbe:
         sampling = SamplingConfig(meta_batch_size=TASKS, episodes=EPISODES)
         agent = self.config.build(self.suite, seed=seed, device=self.device, sampling=sampling)
         check_learner(agent)
+        check_device(agent, self.device)
+        state_of(agent)
+        plan_of(agent, 0)
         return agent
 
     def rng(self, seed: int = 0) -> np.random.Generator:
@@ -125,8 +131,10 @@ class AgentProbe:
 
     def act(self, actor: Actor, generator: torch.Generator | None, inputs: Inputs | None = None) -> Action:
         """Choose actions with a blank memory, by default at the start of trials; check their form."""
+        check_actor(actor)
         given = inputs or self.states()
         memory = actor.initial_memory(given.live.shape[1])
+        check_memory(actor, memory, (given.live.shape[0], given.live.shape[1]))
         chosen = actor.act(given, memory, generator)
         check_choice(actor, chosen, memory, (*given.live.shape, self.action_size))
         return chosen[0]
@@ -195,7 +203,8 @@ def apart(one: torch.Tensor, other: torch.Tensor) -> str:
     """Say by how much two tensors differ."""
     if one.shape != other.shape:
         return f"{list(one.shape)} and {list(other.shape)}"
-    return f"by up to {float((one.double() - other.double()).abs().max()):.2g}"
+    apart = one - other if one.is_complex() else one.double() - other.double()
+    return f"by up to {float(apart.abs().max()):.2g}" if apart.numel() else "by nothing"
 
 
 def copy(params: Params) -> Params:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from types import EllipsisType
 from typing import cast
 
@@ -32,6 +33,8 @@ def check_choice(actor: Actor, chosen: object, memory: Params, shape: tuple[int,
         raise AgentFormError(f"Expected {where} to return an Action first, got {_form(action)}.")
     _check_tensor(f"{where} to return actions", action.actions, shape, torch.float32)
     _check_tensor(f"{where} to return log_probs", action.log_probs, shape[:2], torch.float32)
+    if not isinstance(action.extras, Mapping):
+        raise AgentFormError(f"Expected {where} to return extras as a dict, got {_form(action.extras)}.")
     for name, extra in action.extras.items():
         _check_tensor(f"{where} to return the extra {name!r}", extra, (*shape[:2], ...))
     if not isinstance(new_memory, dict) or new_memory.keys() != memory.keys():
@@ -41,6 +44,20 @@ def check_choice(actor: Actor, chosen: object, memory: Params, shape: tuple[int,
     for name, value in new_memory.items():
         given = memory[name]
         _check_tensor(f"{where} to return the memory {name!r}", value, tuple(given.shape), given.dtype)
+
+
+def check_extras(actor: Actor, steps: Sequence[Params]) -> None:
+    """Check that the extras of all steps have one form, or raise AgentFormError."""
+    forms = [{name: _form(extra) for name, extra in step.items()} for step in steps]
+    for number, form in enumerate(forms):
+        changed = [name for name in {**forms[0], **form} if form.get(name) != forms[0].get(name)]
+        if changed:
+            name = changed[0]
+            raise AgentFormError(
+                f"Expected act of {type(actor).__qualname__} to return the same extras at each step, got "
+                f"{name!r} as {forms[0].get(name, 'nothing')} at step 0 and as {form.get(name, 'nothing')} "
+                f"at step {number}."
+            )
 
 
 def check_actor(actor: object) -> None:
@@ -53,12 +70,27 @@ def check_actor(actor: object) -> None:
         )
 
 
+def generator_of(actor: Actor) -> torch.Generator:
+    """Return a generator on a policy's device, or raise AgentFormError."""
+    try:
+        return torch.Generator(actor.device)
+    except (RuntimeError, TypeError) as error:
+        raise AgentFormError(
+            f"Expected device of {type(actor).__qualname__} to be one that PyTorch can draw random "
+            f"numbers on here, got {actor.device}."
+        ) from error
+
+
 def check_memory(actor: Actor, memory: object, shape: tuple[int, int]) -> None:
     """Check what ``initial_memory`` returned for M tasks and K episodes, or raise AgentFormError."""
     where = f"initial_memory of {type(actor).__qualname__}"
     if not isinstance(memory, dict):
         raise AgentFormError(f"Expected {where} to return a dict, which may be empty, got {_form(memory)}.")
     for name, value in memory.items():
+        if not isinstance(name, str):
+            raise AgentFormError(
+                f"Expected {where} to return a dict of tensors by name, got the name {name!r}."
+            )
         _check_tensor(f"{where} to return {name!r}", value, (*shape, ...))
 
 
@@ -91,7 +123,8 @@ def _form(value: object) -> str:
         return f"a dict of {', '.join(map(repr, value))}" if value else "an empty dict"
     if isinstance(value, tuple):
         return f"a tuple of {len(value)}"
-    return "None" if value is None else f"a {type(value).__name__}"
+    kind = type(value).__name__
+    return "None" if value is None else f"{'an' if kind[0] in 'AEIOaeio' else 'a'} {kind}"
 
 
 def _short(dtype: torch.dtype) -> str:

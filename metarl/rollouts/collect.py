@@ -13,7 +13,7 @@ from annotated_types import Ge
 
 from metarl.errors import MetarlError, NonFiniteError
 from metarl.meta_learner import Actor, Inputs
-from metarl.rollouts.choices import check_actor, check_choice, check_memory
+from metarl.rollouts.choices import check_actor, check_choice, check_extras, check_memory, generator_of
 from metarl.rollouts.numpy_buffer import HostRecorder
 from metarl.rollouts.own_tasks import ActorOfTasks
 from metarl.rollouts.tensor_buffer import TensorRecorder
@@ -70,7 +70,7 @@ def collect(
         raise MetarlError(f"{len(tasks)} tasks x {episodes} episodes need {used} slots; there are {slots}.")
     check_actor(actor)
     # all randomness comes from ``rng``: actions by one seed, resets by one for each slot
-    generator = torch.Generator(actor.device)
+    generator = generator_of(actor)
     generator.manual_seed(int(rng.integers(2**63)))
     seeds = rng.integers(2**31, size=slots)
     run = partial(
@@ -137,11 +137,11 @@ def _run(
             # slots that are over keep the memory of their last live step
             memory = keep_idle(memory, new_memory, live)
             actions, rewards = action.actions, recorder.act(step, action).to(actor.device)
-            if action.extras:
-                extras.append(dict(action.extras))
+            extras.append(dict(action.extras))
             starts = torch.zeros_like(starts) if step == 0 else starts
             if recorder.is_over(step):
                 break
+    check_extras(actor, extras)
     rollout = recorder.finish().to(actor.device)
     check_returns(rollout, tasks)
     return replace(
@@ -230,8 +230,6 @@ def join_episodes(rollouts: Sequence[Rollout]) -> Rollout:
 
 def _stacked(steps: Sequence[Params], mask: torch.Tensor) -> Params:
     """Stack the steps' extras, ``[M, K, T, ...]``, zero where no episode runs."""
-    if not steps:
-        return {}
     stacked: Params = {}
     for name, first in steps[0].items():
         values = first.new_zeros(*mask.shape, *first.shape[2:])

@@ -24,7 +24,15 @@ from metarl.evaluation.physics import Physics, physics_of
 from metarl.evaluation.record import Evaluation
 from metarl.evaluation.summary import summarize
 from metarl.functional.random_streams import Purpose, make_rng
-from metarl.meta_learner import Inputs, MetaLearner, check_learner, inputs_at_start, plan_of, state_of
+from metarl.meta_learner import (
+    Inputs,
+    MetaLearner,
+    check_device,
+    check_learner,
+    inputs_at_start,
+    plan_of,
+    state_of,
+)
 from metarl.networks.linear_baseline import transitions_per_feature
 from metarl.rollouts.tally import FitsBaseline, Tally, count_iteration, sampled_inputs, tally_from_json
 from metarl.spaces import action_size, observation_size
@@ -79,11 +87,13 @@ class Experiment:
             transitions,
         )
         self.training_tasks = TrainingTasks(self.suite, config.sampling.training_tasks, config.seed)
+        device = own_device(config.device)
         self.agent: MetaLearner = config.agent.build(
-            self.suite, seed=config.seed, device=own_device(config.device), sampling=config.sampling
+            self.suite, seed=config.seed, device=device, sampling=config.sampling
         )
         with naming_agent(config.agent):
             check_learner(self.agent)
+            check_device(self.agent, device)
             self.training_tasks.check(self.agent, config.iterations)
         self.iteration, self.env_steps, self.elapsed = 0, 0, 0.0
         self.tally = Tally()

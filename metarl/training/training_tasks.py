@@ -8,7 +8,7 @@ import numpy as np
 
 from metarl.errors import MetarlError
 from metarl.functional.random_streams import Purpose, make_rng
-from metarl.meta_learner import MetaLearner, Plan, Scheduled
+from metarl.meta_learner import MetaLearner, Plan, plan_of
 from metarl.tasks import TaskDistribution, sample_evenly, sample_training
 from metarl.types import Task
 
@@ -23,9 +23,7 @@ class TrainingTasks:
 
     def check(self, agent: MetaLearner, iterations: int) -> None:
         """Raise ``MetarlError`` if the agent needs a list that does not exist."""
-        if self.fixed or not isinstance(agent, Scheduled):
-            return
-        if any(agent.plan(n).collects == "all tasks" for n in range(iterations)):
+        if not self.fixed and any(plan_of(agent, n).collects == "all tasks" for n in range(iterations)):
             raise MetarlError(
                 "Expected a fixed list of training tasks, as the agent collects on all of them, got none; "
                 "set --sampling.training-tasks."

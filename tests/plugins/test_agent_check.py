@@ -23,6 +23,7 @@ from metarl.errors import MetarlError, Stopped
 from metarl.meta_learner import Action, Actor, Inputs, MetaLearner
 from metarl.plugins.agent_check import check_agent
 from metarl.plugins.agent_claims import CLAIMS
+from metarl.plugins.agent_probe import apart
 from metarl.tasks import TaskDistribution
 from metarl.types import Params, Rollout, State
 
@@ -456,6 +457,20 @@ def test_forgotten_memory_is_named_by_every_claim_that_acts() -> None:
         assert result.seen == (
             "Expected act of Around to return an Action and the new memory, got an Action alone"
         )
+
+
+def test_first_memory_of_another_form_is_named_by_every_claim_that_acts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Around, "initial_memory", lambda *_: None)
+    claims = [claim for claim in CLAIMS if claim.__name__ == "acting_never_changes_the_agent"]
+    (result,) = check_agent(SpoiledConfig(spoil=acts(of)), SUITE, claims=claims)
+    assert result.seen == "Expected initial_memory of Around to return a dict, which may be empty, got None"
+
+
+def test_distance_is_told_of_empty_and_of_complex_tensors() -> None:
+    assert apart(torch.zeros(2, 0), torch.zeros(2, 0)) == "by nothing"
+    assert apart(torch.tensor([3 + 4j]), torch.tensor([0j])) == "by up to 5"
 
 
 def test_action_of_another_form_fails_at_once_in_every_claim_that_acts() -> None:

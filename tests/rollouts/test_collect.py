@@ -321,6 +321,7 @@ MISTAKES = [
         (Action(ACTIONS, LOG_PROBS, {"value": torch.zeros(4)}), MEMORY),
         "extra 'value' as a tensor [2, 2, ...]",
     ),
+    ((Action(ACTIONS, LOG_PROBS, [ACTIONS]), MEMORY), "return extras as a dict, got a list"),  # type: ignore[arg-type]  # the fault
     ((Action(ACTIONS, LOG_PROBS), {"seen": torch.zeros(4, 3)}), "'seen' as a float32 tensor [2, 2, 3], got"),
 ]
 
@@ -340,7 +341,30 @@ def test_what_act_returns_is_refused_unless_it_has_its_form(
         collect_with(tiny.ScriptedActor(SCRIPT))
 
 
-@pytest.mark.parametrize("memory", [None, {"seen": torch.zeros(4, 3)}])
+@pytest.mark.parametrize(
+    ("extras", "came"),
+    [
+        ([{}, {"value": LOG_PROBS}], "nothing at step 0 and as a float32 tensor [2, 2] at step 1"),
+        ([{"value": LOG_PROBS}, {}], "a float32 tensor [2, 2] at step 0 and as nothing at step 1"),
+        ([{"value": LOG_PROBS}, {"value": ACTIONS}], "and as a float32 tensor [2, 2, 1] at step 1"),
+        ([{"value": LOG_PROBS}, {"value": LOG_PROBS.double()}], "and as a float64 tensor [2, 2] at step 1"),
+    ],
+)
+def test_extras_are_refused_unless_they_are_the_same_at_each_step(
+    monkeypatch: pytest.MonkeyPatch, extras: list[Params], came: str
+) -> None:
+    given = iter([*extras, *extras])
+    chosen = Action(ACTIONS, LOG_PROBS)
+    monkeypatch.setattr(
+        tiny.ScriptedActor, "act", lambda _, __, memory, ___: (chosen._replace(extras=next(given)), memory)
+    )
+    with pytest.raises(
+        MetarlError, match=f"the same extras at each step, got 'value' as .*{re.escape(came)}"
+    ):
+        collect_with(tiny.ScriptedActor(SCRIPT))
+
+
+@pytest.mark.parametrize("memory", [None, {"seen": torch.zeros(4, 3)}, {1: torch.zeros(2, 2, 3)}])
 def test_first_memory_is_refused_unless_it_has_its_form(
     monkeypatch: pytest.MonkeyPatch, memory: object
 ) -> None:
@@ -355,3 +379,10 @@ def test_first_memory_is_refused_unless_it_has_its_form(
 def test_what_is_no_policy_is_refused(actor: Actor, got: str) -> None:
     with pytest.raises(MetarlError, match=f"agent to return a policy, got {got}, which has no device"):
         collect_with(actor)
+
+
+@pytest.mark.parametrize("device", ["meta", "nowhere", 7.5])
+def test_device_without_a_generator_is_told(monkeypatch: pytest.MonkeyPatch, device: object) -> None:
+    monkeypatch.setattr(tiny.ScriptedActor, "device", device)
+    with pytest.raises(MetarlError, match=f"^Expected device of ScriptedActor to be .* got {device}.$"):
+        collect_with(tiny.ScriptedActor(SCRIPT))
