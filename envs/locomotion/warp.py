@@ -116,9 +116,12 @@ class WarpLocomotionVectorEnv(WarpVectorEnv):
 
     def _act(self, actions: torch.Tensor, live: torch.Tensor) -> None:
         del live  # whatever the others do is not looked at
+        self._remember()
+        self._physics.load(ctrl=actions)
+
+    def _remember(self) -> None:
         rows, masses = vector(self._physics.features.T), vector(self._constants["masses"].T)
         self._before.copy_(tensor(tracked(self._columns, self._models.robot, rows, masses)))
-        self._physics.load(ctrl=actions)
 
     def _judge(self, actions: torch.Tensor, sound: torch.Tensor) -> StepOutcome:
         outcome = self._models.judge(
