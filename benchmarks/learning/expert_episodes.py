@@ -10,6 +10,7 @@ import torch
 
 from metarl.agents.policy_reuse import PolicyReuse
 from metarl.rollouts.collect import collect
+from metarl.tasks import TaskDistribution
 from metarl.types import Task
 from metarl.vector_env import Array, TaskVectorEnv
 
@@ -19,6 +20,11 @@ class Played(NamedTuple):
 
     returns: Array
     solved: Array
+
+
+def training_families(suite: TaskDistribution) -> list[str]:
+    """Return the families of a suite's training tasks, each once, in their order."""
+    return list(dict.fromkeys(task.family for task in suite.tasks("train")))
 
 
 def play(

@@ -20,6 +20,7 @@ import numpy as np
 import tyro
 from annotated_types import Ge, Gt, Le
 
+from benchmarks.learning.expert_episodes import training_families
 from benchmarks.program import run
 from metarl.agents.rl2 import RL2Config
 from metarl.config import ExperimentConfig, construct
@@ -93,8 +94,8 @@ def main(
         ready: share of episodes with success at which it stops before.
         hopeless: iterations after which an expert stops if none of its episodes has succeeded.
     """
-    known = families_of(benchmark)
-    old = families_of(beyond) if beyond else []
+    known = training_families(BENCHMARKS[benchmark]().build())
+    old = training_families(BENCHMARKS[beyond]().build()) if beyond else []
     strange = [family for family in families if family not in known]
     require(not strange, f"Expected training families of {benchmark}: {', '.join(known)}", strange)
     rows = list[dict[str, str | float]]()
@@ -105,11 +106,6 @@ def main(
         rows.append({"family": family, "env_steps": experiment.env_steps, "success": round(share, 4)})
     if output is not None:
         write_csv(output / "experts.csv", rows)
-
-
-def families_of(benchmark: Benchmark) -> list[str]:
-    """Return a benchmark's training families."""
-    return list(dict.fromkeys(task.family for task in BENCHMARKS[benchmark]().build().tasks("train")))
 
 
 def expert_config(benchmark: Benchmark, family: str, seed: int, most: int) -> ExperimentConfig:

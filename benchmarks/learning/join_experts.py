@@ -25,7 +25,7 @@ import tyro
 from annotated_types import Ge
 from rich.progress import track
 
-from benchmarks.learning.expert_episodes import play
+from benchmarks.learning.expert_episodes import play, training_families
 from benchmarks.program import run
 from metarl.agents.policy_reuse import PolicyReuse, PolicyReuseConfig, choose_experts, join_libraries
 from metarl.agents.rl2 import RL2, RL2Config
@@ -76,8 +76,9 @@ def main(
     require(keep != 1, "keep must be 2 or more, or 0 for all", keep)
     refuse_existing(output)
     opened = [load(path).experiment for path in runs]
-    config, library = one_suite(runs, opened) if preset is None else several_suites(runs, opened, preset)
-    suite = opened[0].suite if preset is None else config.build_suite()
+    config, suite, library = (
+        one_suite(runs, opened) if preset is None else several_suites(runs, opened, preset)
+    )
     if order_by:
         library.order = find_order(library, suite, order_by)
         library = choose_experts(library, library.order[:keep]) if keep else library
@@ -119,8 +120,10 @@ def main(
     print(save(output / CHECKPOINTS, checkpoint, keep=1))
 
 
-def one_suite(paths: Sequence[Path], opened: Sequence[Experiment]) -> tuple[ExperimentConfig, PolicyReuse]:
-    """Return the config and the library of runs that are alike but for their seeds.
+def one_suite(
+    paths: Sequence[Path], opened: Sequence[Experiment]
+) -> tuple[ExperimentConfig, TaskDistribution, PolicyReuse]:
+    """Return the config, the suite and the library of runs that are alike but for their seeds.
 
     Raises:
         MetarlError: if they are not, or not of policy-reuse.
@@ -133,13 +136,13 @@ def one_suite(paths: Sequence[Path], opened: Sequence[Experiment]) -> tuple[Expe
         require(alike, f"Expected runs that differ from {paths[0]} in seed, name or init_from alone", path)
         assert isinstance(agent, PolicyReuse)
         agents.append(agent)
-    return first, join_libraries(agents) if len(agents) > 1 else agents[0]
+    return first, opened[0].suite, join_libraries(agents) if len(agents) > 1 else agents[0]
 
 
 def several_suites(
     paths: Sequence[Path], opened: Sequence[Experiment], preset: str
-) -> tuple[ExperimentConfig, PolicyReuse]:
-    """Return a preset's config and a library of the runs' experts, each of one of its training families.
+) -> tuple[ExperimentConfig, TaskDistribution, PolicyReuse]:
+    """Return a preset's config, its suite and a library of the runs' experts, of its training families.
 
     Raises:
         MetarlError: if their settings differ, or an expert's family is none of them.
@@ -158,16 +161,17 @@ def several_suites(
         for name, value in settings_of(first.config.suite).items()
         if name in setting_names(type(config.suite))
     }
-    suite = construct(type(config.suite), suite_settings)
-    config = replace(config, suite=suite, success_bonus=first.config.success_bonus, seed=first.config.seed)
-    families = list(dict.fromkeys(task.family for task in config.build_suite().tasks("train")))
+    tasks = construct(type(config.suite), suite_settings)
+    config = replace(config, suite=tasks, success_bonus=first.config.success_bonus, seed=first.config.seed)
+    suite = config.build_suite()
+    families = training_families(suite)
     strange = sorted(set(owners) - set(families))
     require(not strange, f"Expected experts of {preset}'s training families", strange)
     learning = settings_of(first.config.agent)
     agent_settings = {name: learning[name] for name in setting_names(RL2Config)}
     agent_config = construct(PolicyReuseConfig, {**agent_settings, "library": tuple(owners)})
     evaluation = replace(config.evaluation, adaptation_episodes=len(owners))
-    return replace(config, evaluation=evaluation), PolicyReuse(agent_config, families, experts)
+    return replace(config, evaluation=evaluation), suite, PolicyReuse(agent_config, families, experts)
 
 
 def shared_settings(config: ExperimentConfig, suite: SuiteConfig) -> dict[str, object]:
@@ -187,7 +191,7 @@ def experts_of(path: Path, opened: Experiment) -> list[tuple[str, RL2]]:
     agent = opened.agent
     if isinstance(agent, PolicyReuse):
         return list(zip(agent.owners, agent.experts, strict=True))
-    families = {task.family for task in opened.suite.tasks("train")}
+    families = training_families(opened.suite)
     if not isinstance(agent, RL2) or len(families) != 1:
         raise MetarlError(
             f"Expected runs of policy-reuse, or of rl2 on one family, got {opened.config.agent.kind} on "

@@ -68,11 +68,6 @@ class Tape(TorchDispatchMode, Generic[T]):
         ]
         return [name for name in names if name in HOST]
 
-    @property
-    def launches(self) -> int:
-        """Number of operations that compute something, each a kernel of a GPU or several."""
-        return sum(not entry.operation.is_view for entry in self.entries)
-
     def replay(self) -> T:
         """Do the same operations again; return what then is where the work's results were."""
         now = dict[int, torch.Tensor]()

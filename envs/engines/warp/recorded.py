@@ -23,11 +23,10 @@ class Recorded(Generic[T]):
 
     def __init__(self, work: Callable[[], T], device: torch.device) -> None:
         self._work, self._device = work, device
-        self._key: Hashable = None
+        self._key: Hashable = object()  # of no call yet
         self._graph: torch.cuda.CUDAGraph | None = None
         self._result: T | None = None
         self._records = device.type == "cuda"
-        self._warm = False
 
     def __call__(self, key: Hashable) -> T:
         """Do the work.
@@ -37,8 +36,8 @@ class Recorded(Generic[T]):
         """
         if not self._records:
             return self._work()
-        if key != self._key or not self._warm:
-            self._key, self._graph, self._warm = key, None, True
+        if key != self._key:
+            self._key, self._graph = key, None
             return self._work()
         if self._graph is None:
             self._record()

@@ -26,8 +26,8 @@ class Replayed(Recorded[object]):
     records = 0
 
     def __call__(self, key: Hashable) -> object:
-        if key != self._key or not self._warm:
-            self._key, self._warm, self.tape = key, True, None
+        if key != self._key:
+            self._key, self.tape = key, None
             return self._work()
         if self.tape is None:
             self.tape, self.records = Tape(self._work), self.records + 1
