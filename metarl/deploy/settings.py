@@ -29,7 +29,7 @@ class SafetySettings(Settings):
     """Most that each action changes from one step to the next, likewise; none sets no limit."""
     start: tuple[float, ...] = ()
     """The action that holds when an episode starts, such as 0 of a robot that stands still, from which the
-    first one changes by ``max_change``; none leaves the first action of an episode free."""
+    first one changes by at most max-change; none leaves the first action of an episode free."""
     min_return: Annotated[float, Lt(math.inf)] | None = None
     """An episode ends where its return falls below this."""
     max_stopped: Annotated[int, Ge(1)] = 3

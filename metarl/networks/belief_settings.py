@@ -39,7 +39,7 @@ class BeliefNetworkConfig(Settings):
     latent_size: Units = 5
     """Size of the task embedding."""
     cell: str = "gru"
-    """Encoder memory: "gru", or "linear", which learns several times as fast."""
+    """Encoder memory: "gru", or "linear", whose updates take a quarter of the time."""
     memory_size: Units = 128
     """Numbers that the encoder remembers."""
     observation_embedding: Units = 32

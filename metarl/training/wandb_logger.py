@@ -10,7 +10,7 @@ from metarl.errors import MetarlError
 
 
 class WandbLogger:
-    """Weights & Biases; ``WANDB_MODE=offline`` needs no account.
+    """Weights & Biases; WANDB_MODE=offline needs no account.
 
     A run that is resumed is another run of the same group, named after its folder. Files go to ``RUN/wandb``.
     """

@@ -241,6 +241,7 @@ def test_list_names_everything_that_can_be_trained(metarl: Command) -> None:
         for name in registry.names(group):
             assert re.search(rf"^ {name} ", out, re.MULTILINE)
     assert "Finn et al. 2017" in out
+    assert "``" not in out  # a mark of docstrings
 
 
 def test_list_of_one_kind_has_no_other(metarl: Command) -> None:
@@ -273,11 +274,12 @@ def test_help_of_a_preset_describes_every_option(metarl: Command) -> None:
     assert "2-D navigation, whose best return is known" in out
 
 
-@pytest.mark.parametrize("command", ["evaluate", "list"])
+@pytest.mark.parametrize("command", ["adapt", "evaluate", "list"])
 def test_every_command_has_help(metarl: Command, command: str) -> None:
     code, out, err = metarl(command, "--help")
     assert (code, err) == (0, "")
     assert f"usage: metarl {command}" in out
+    assert "``" not in out
 
 
 def test_version_is_told(metarl: Command) -> None:

@@ -11,7 +11,11 @@ Kind = Literal["presets", "suites", "agents", "loggers"]
 
 
 def chosen(kind: Kind | None = None, /) -> Kind | None:
-    """List suites, agents, presets and loggers, or one kind of them."""
+    """List suites, agents, presets and loggers, or one kind of them.
+
+    Args:
+        kind: which kind; by default all.
+    """
     return kind
 
 
