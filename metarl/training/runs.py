@@ -174,7 +174,7 @@ def open_trained(
     """Open a trained agent to evaluate it; the run itself stays as it is.
 
     Args:
-        path: a run's folder (its newest whole checkpoint is taken), or one checkpoint's.
+        path: folder of a run (its newest whole checkpoint is taken), of one checkpoint, or of a result.
         report: called with a sentence for each damaged checkpoint.
         evaluation: how adaptation is measured, if not as the run did.
         device: where to compute, wherever the run did.

@@ -39,7 +39,7 @@ class AdaptArguments(DeploySettings):
     """
 
     run: Annotated[Path, tyro.conf.Positional]
-    """Folder of a run (its newest whole checkpoint is taken), or one checkpoint's folder."""
+    """Folder of a run (its newest whole checkpoint is taken), of one checkpoint, or of a trained result."""
     env: str
     """The environment, as my_robot.py:make_env or by its Gymnasium id."""
     workspace: str = ""

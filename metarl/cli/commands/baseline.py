@@ -32,7 +32,7 @@ class BaselineArguments(ComparisonConfig):
     """Compare a trained agent with PPO and SAC on held-out tasks, at equal budget; resumes."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """Folder of a run (its newest whole checkpoint is taken), or one checkpoint's folder."""
+    """Folder of a run (its newest whole checkpoint is taken), of one checkpoint, or of a trained result."""
     tasks: Annotated[int, Ge(0)] = 5
     """Held-out tasks, as evenly over the families as can be; 0 takes every one."""
     workers: Workers = 0

@@ -24,7 +24,7 @@ class EvaluateArguments(MeasurementConfig):
     """Measure a trained agent on tasks it was never trained on, before and after adapting to them."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """Folder of a run (its newest whole checkpoint is taken), or one checkpoint's folder."""
+    """Folder of a run (its newest whole checkpoint is taken), of one checkpoint, or of a trained result."""
     tasks: Annotated[int, Ge(0)] = 0
     """Held-out tasks, as evenly over the families as can be; 0 takes every one."""
     seed: Seed = 0

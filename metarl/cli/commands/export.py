@@ -31,7 +31,8 @@ class ExportArguments(Settings):
     """Save a policy as an ONNX graph, or as a zip that stable_baselines3.PPO.load opens."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """Folder of a run (its newest whole checkpoint is taken), of one checkpoint, or of metarl adapt."""
+    """Folder of a run (its newest whole checkpoint is taken), of one checkpoint, of a trained result, or
+    of metarl adapt."""
     output: Path
     """The file: FILE.onnx for ONNX Runtime, any other for stable-baselines3."""
     task: str = ""

@@ -40,7 +40,7 @@ class WatchArguments(Settings):
     """See an agent adapt to a held-out task: the first measured episode before adapting and after it."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """Folder of a run (its newest whole checkpoint is taken), or one checkpoint's folder."""
+    """Folder of a run (its newest whole checkpoint is taken), of one checkpoint, or of a trained result."""
     task: str = ""
     """Held-out task: number from 0, id, or a family for its first task; left empty, the first of all."""
     steps: Annotated[int, Ge(0), Le(100)] = 0
