@@ -19,6 +19,7 @@ from metarl.errors import Stopped
 from metarl.training import runs
 from metarl.training.divergence import naming_agent
 from metarl.training.experiment import Experiment
+from metarl.training.step_counts import remaining_vector_steps
 
 SECONDS_BETWEEN_LINES = 20.0
 SECONDS_BETWEEN_UPDATES = 0.2
@@ -149,7 +150,10 @@ class _Bar(Bar):
 def watch(experiment: Experiment, console: Console | None = None) -> Progress:
     """Return the progress of a training, its observer."""
     progress = Progress(
-        console or Console(highlight=False), "starting", experiment.vector_steps, experiment.config.iterations
+        console or Console(highlight=False),
+        "starting",
+        remaining_vector_steps(experiment),
+        experiment.config.iterations,
     )
     experiment.observers = [progress]
     return progress

@@ -41,3 +41,10 @@ def sweep_runs(folder: Path) -> list[Path]:
         raise MetarlError(f"{folder / SWEEP} is damaged; start the sweep again.") from error
     require(len(names) > 0, f"{folder} must have a finished run to be compared", "without one yet")
     return [folder.parent / name for name in names]
+
+
+def forget_evaluation(folder: Path) -> None:
+    """Delete the evaluation after a run's training."""
+    # the JSON first: without it the others count for nothing
+    for ending in (".json", ".csv", ".png", "-success.csv"):
+        (folder / f"{Path(EVALUATION).stem}{ending}").unlink(missing_ok=True)

@@ -47,6 +47,7 @@ from metarl.text import count, stage_name
 from metarl.training import runs
 from metarl.training.adapted_agent import AdaptedAgent
 from metarl.training.experiment import Experiment
+from metarl.training.step_counts import evaluation_steps
 from metarl.training.transfer import transfer, with_setting
 from metarl.types import Json, Task
 
@@ -245,7 +246,7 @@ def official_suite(experiment: Experiment, protocol: str) -> OfficiallyEvaluated
 
 def measure(experiment: Experiment, tasks: Sequence[Task], rng: np.random.Generator) -> Evaluation:
     """Evaluate an experiment's agent, showing the progress."""
-    steps = experiment.evaluation_steps(len(tasks), experiment.config.evaluation.adaptation_steps)
+    steps = evaluation_steps(experiment, len(tasks), experiment.config.evaluation.adaptation_steps)
     with closing(experiment.make_env()) as env, showing(experiment, "evaluating", steps):
         return experiment.test(env, tasks, rng)
 

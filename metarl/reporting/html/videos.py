@@ -13,6 +13,7 @@ from metarl.text import stage_name
 from metarl.training import runs
 from metarl.training.experiment import Experiment
 from metarl.training.observers import Observer
+from metarl.training.step_counts import evaluation_steps
 from metarl.types import Task
 
 
@@ -71,7 +72,7 @@ def open_first(group: Group) -> Experiment:
 
 def steps_of(experiment: Experiment, choices: Sequence[Choice]) -> int:
     """Return the vector steps of filming full episodes."""
-    one = experiment.evaluation_steps(1, experiment.config.evaluation.adaptation_steps)
+    one = evaluation_steps(experiment, 1, experiment.config.evaluation.adaptation_steps)
     return len(choices) * one
 
 

@@ -19,6 +19,7 @@ from metarl.functional.random_streams import Purpose, make_rng
 from metarl.settings import Settings
 from metarl.text import count
 from metarl.training.experiment import Experiment
+from metarl.training.step_counts import evaluation_steps
 from metarl.types import Task
 from metarl.vector_env import Array, Picture, Renderable, TaskVectorEnv
 
@@ -107,7 +108,7 @@ def measured_rollouts(experiment: Experiment) -> list[int]:
     The others are experience for adaptation, if it does not learn from the measured episodes.
     """
     steps = experiment.config.evaluation.adaptation_steps
-    rollouts = experiment.evaluation_steps(1, steps) // experiment.suite.horizon
+    rollouts = evaluation_steps(experiment, 1, steps) // experiment.suite.horizon
     return list(range(0, rollouts, (rollouts - 1) // steps if steps else 1))
 
 
