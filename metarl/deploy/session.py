@@ -18,7 +18,8 @@ from metarl.deploy.adaptation import Decision
 from metarl.deploy.episodes import read_episodes
 from metarl.deploy.settings import DeploySettings, settings_from_json, settings_to_json
 from metarl.errors import MetarlError, naming, require
-from metarl.storage.checkpoints import Checkpoint, save
+from metarl.storage.checkpoint_files import Checkpoint
+from metarl.storage.checkpoints import save
 from metarl.storage.files import encode_json, write_folder, write_json
 from metarl.storage.run_checkpoints import open_checkpoint
 from metarl.storage.run_folder import ADAPTATION, CHECKPOINTS, CONFIG

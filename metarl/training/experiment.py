@@ -35,7 +35,8 @@ from metarl.meta_learner import (
 )
 from metarl.rollouts.tally import FitsBaseline, Tally, count_iteration, sampled_inputs, tally_from_json
 from metarl.spaces import action_size, observation_size
-from metarl.storage.checkpoints import Checkpoint, save
+from metarl.storage.checkpoint_files import Checkpoint
+from metarl.storage.checkpoints import save
 from metarl.storage.files import write_json
 from metarl.storage.locks import locked
 from metarl.storage.metrics import MetricsLog, read_metrics

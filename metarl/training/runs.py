@@ -18,14 +18,8 @@ from metarl.evaluation.physics import Physics, physics_differences
 from metarl.plugins.recorded import config_of_results
 from metarl.plugins.registry import config_from_json
 from metarl.plugins.reopening import check_reopens
-from metarl.storage.checkpoints import (
-    Checkpoint,
-    drop_later,
-    drop_unneeded_segments,
-    has_whole,
-    load,
-    load_newest,
-)
+from metarl.storage.checkpoint_files import Checkpoint
+from metarl.storage.checkpoints import drop_later, drop_unneeded_segments, has_whole, load, load_newest
 from metarl.storage.files import encode_json, is_full, write_folder, write_json
 from metarl.storage.locks import locked
 from metarl.storage.metrics import missing_rows

@@ -16,7 +16,7 @@ from metarl.errors import MetarlError
 from metarl.evaluation.comparability import Side, check_comparable, shared_settings, unrecorded
 from metarl.evaluation.statistics import Values
 from metarl.evaluation.summary import Summary, summarize_seeds
-from metarl.storage.checkpoints import Checkpoint
+from metarl.storage.checkpoint_files import Checkpoint
 from metarl.storage.metrics import Row, read_metrics
 from metarl.storage.run_checkpoints import open_checkpoint
 from metarl.storage.run_folder import EVALUATION, runs_of
