@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from metarl.errors import MetarlError
+
 
 class Fault(NamedTuple):
     """A promise that is not kept."""
@@ -40,3 +42,9 @@ class Findings:
     doubts: list[Doubt] = field(default_factory=list)
     limits: list[str] = field(default_factory=list)
     """Unchecked parts of a slow or large suite."""
+
+
+def describe_error(error: Exception) -> str:
+    """Return an exception's text, without its full stop."""
+    text = str(error) if isinstance(error, MetarlError) else f"{type(error).__name__}: {error}"
+    return text.rstrip(".")
