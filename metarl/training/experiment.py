@@ -214,16 +214,7 @@ class Experiment:
             closing(self.make_env()) as env,
         ):
             try:
-                resume_after = self.iteration if self.restored else -1
-                with (
-                    closing(MetricsLog(self.folder, resume_after)) if self.writes else nullcontext() as log,
-                    opened(
-                        self._make_loggers if self.writes else (), self.config, self.folder
-                    ) as self._loggers,
-                ):
-                    for row in read_metrics(self.folder) if self.restored and self.writes else []:
-                        self._best.rate(row)
-                    self._train(env, log)
+                self._train(env)
                 return self.test(env, self.suite.tasks("test"), make_rng(self.config.seed, Purpose.TEST))
             except (Exception, SystemExit):
                 if self._finished is not None:
@@ -298,7 +289,19 @@ class Experiment:
                 logger.warning("%s", sentence)
             self.tally = replace(self.tally, said=(*self.tally.said, name))
 
-    def _train(self, env: TaskVectorEnv, log: MetricsLog | None) -> None:
+    def _train(self, env: TaskVectorEnv) -> None:
+        """Train with open logs, going on with those of a restored run."""
+        resume_after = self.iteration if self.restored else -1
+        makers = self._make_loggers if self.writes else ()
+        with (
+            closing(MetricsLog(self.folder, resume_after)) if self.writes else nullcontext() as log,
+            opened(makers, self.config, self.folder) as self._loggers,
+        ):
+            for row in read_metrics(self.folder) if self.restored and self.writes else []:
+                self._best.rate(row)
+            self._meta_train(env, log)
+
+    def _meta_train(self, env: TaskVectorEnv, log: MetricsLog | None) -> None:
         if "baseline" not in self.tally.said:
             episodes, horizon = self.config.sampling.episodes, self.suite.horizon
             self._give(baseline_notice(self.baseline_features, episodes, horizon, "--sampling.episodes"))
@@ -317,10 +320,9 @@ class Experiment:
             if evaluated:
                 metrics |= self._brief_test(env)
             self.elapsed += time.perf_counter() - start
-            # log before saving, so that a checkpoint never claims iterations without a row
-            # the evaluation of a shorter run is of another agent now
             if self.writes:
-                forget_evaluation(self.folder)
+                forget_evaluation(self.folder)  # a shorter run's: it is of another agent now
+            # log before saving, so that a checkpoint never claims iterations without a row
             self._log(log, metrics)
             if evaluated and 0 < self.config.evaluation.patience <= self._best.waited:
                 self._end_here()

@@ -132,16 +132,7 @@ def resume(
         elif has_checkpoints(folder):
             checkpoint = load_newest(folder / CHECKPOINTS, report)
         if checkpoint is not None:
-            experiment.restore(checkpoint)
-            for sentence in physics_differences(
-                {"trained": trained_under(checkpoint), "evaluated": experiment.physics}
-            ):
-                report(f"{sentence} The rest of the run is not what an unbroken one would be.")
-            if missing := missing_rows(folder, experiment.iteration):
-                report(
-                    f"The metrics in {folder} lack {count(len(missing), 'iteration')}, from {missing[0]} on: "
-                    "was the run copied while it trained? Its curve has a gap."
-                )
+            _restore(experiment, checkpoint, report)
         if experiment.iteration > config.iterations:
             raise MetarlError(
                 f"The run {folder} cannot be trained to iteration {config.iterations}: "
@@ -153,6 +144,20 @@ def resume(
             drop_later(folder / CHECKPOINTS, experiment.iteration)
         drop_unneeded_segments(folder / CHECKPOINTS)  # left by a kill after a checkpoint
     return experiment
+
+
+def _restore(experiment: Experiment, checkpoint: Checkpoint, report: Callable[[str], None]) -> None:
+    """Restore a checkpoint; report other physics and missing metrics."""
+    experiment.restore(checkpoint)
+    for sentence in physics_differences(
+        {"trained": trained_under(checkpoint), "evaluated": experiment.physics}
+    ):
+        report(f"{sentence} The rest of the run is not what an unbroken one would be.")
+    if missing := missing_rows(experiment.folder, experiment.iteration):
+        report(
+            f"The metrics in {experiment.folder} lack {count(len(missing), 'iteration')}, from {missing[0]} "
+            "on: was the run copied while it trained? Its curve has a gap."
+        )
 
 
 def open_trained(
