@@ -52,8 +52,7 @@ from metarl.types import Params, Rollout
 
 INNER_KL_WEIGHT = "inner_kl_weight"  # name of the etas in memory, [adaptation_steps]
 TOLERANCE = 1.5
-WEIGHT_RANGE = 2.0**20
-"""An adaptive weight keeps within this factor of its start, either way: 20 doublings."""
+WEIGHT_RANGE = 2.0**20  # an adaptive weight keeps within this factor of its start, either way: 20 doublings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,8 +57,7 @@ def require(condition: bool, wanted: str, came: object) -> None:
         raise MetarlError(f"{wanted}, but it is {came}.")
 
 
-LISTED_NAMES = 40
-"""Most names that :func:`unknown_name` lists."""
+LISTED_NAMES = 40  # most names that :func:`unknown_name` lists
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> MetarlError:

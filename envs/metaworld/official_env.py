@@ -26,14 +26,10 @@ from metarl.vector_env import Array
 class Outcome(NamedTuple):
     """Results of the last actions of N slots, as their agent gets them."""
 
-    observations: Array
-    """``[N, O]``, of the episode that was stepped: its last one where it is over."""
-    rewards: Array
-    """``[N]``, with the bonus for success."""
-    terminated: Flags
-    """``[N]``."""
-    truncated: Flags
-    """``[N]``."""
+    observations: Array  # ``[N, O]``, of the episode that was stepped: its last one where it is over
+    rewards: Array  # ``[N]``, with the bonus for success
+    terminated: Flags  # ``[N]``
+    truncated: Flags  # ``[N]``
 
     @property
     def ended(self) -> Flags:

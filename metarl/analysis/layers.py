@@ -56,12 +56,9 @@ class Change:
     """Change of one parameter tensor on T tasks."""
 
     name: str
-    norm: Values
-    """``[T]``, Euclidean norm of the change."""
-    relative: Values | None
-    """``[T]``, change over the norm before adapting; None where that norm is zero."""
-    share: Values
-    """``[T]``, share of the adaptation vector's squared length; zero where nothing moved."""
+    norm: Values  # ``[T]``, Euclidean norm of the change
+    relative: Values | None  # ``[T]``, change over the norm before adapting; None where that norm is zero
+    share: Values  # ``[T]``, share of the adaptation vector's squared length; zero where nothing moved
 
 
 def layer_of(name: str) -> str:

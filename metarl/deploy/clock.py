@@ -59,8 +59,7 @@ class SimulatedClock:
 class Spread(NamedTuple):
     """Median, 99th percentile and worst of some durations."""
 
-    median: float
-    """Seconds, like the others."""
+    median: float  # seconds, like the others
     p99: float
     worst: float
 

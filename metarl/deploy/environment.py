@@ -27,23 +27,19 @@ GymEnv: TypeAlias = "gymnasium.Env[object, object]"
 ActionMode: TypeAlias = Literal["as-trained", "rescale", "clip"]
 SUCCESS = ("success", "is_success")
 """Keys of ``info`` that say whether the task is solved; gymnasium-robotics has the second."""
-STOP = "stop"
-"""Key of ``info`` by which an environment asks to stop."""
+STOP = "stop"  # key of ``info`` by which an environment asks to stop
 
 
 class Seen(NamedTuple):
     """What a step returned."""
 
-    observation: Vector | None
-    """``[O]``; None if none arrived."""
+    observation: Vector | None  # ``[O]``; None if none arrived
     reward: float
     terminated: bool
     truncated: bool
-    success: bool | None
-    """None where the environment does not say."""
+    success: bool | None  # None where the environment does not say
     asks_to_stop: bool
-    sent: npt.NDArray[np.generic]
-    """The action that the environment got."""
+    sent: npt.NDArray[np.generic]  # the action that the environment got
 
 
 class CheckedEnv:

@@ -46,40 +46,30 @@ class End(StrEnum):
 
 UNSAFE = (End.WORKSPACE, End.RETURN, End.ASKED, End.DEADLINES, End.DROPPED, End.NOT_FINITE)
 """Ends that safety brought about."""
-STOPS_SESSION = (End.ASKED, End.DEADLINES, End.DROPPED)
-"""Ends after which no further episode begins."""
+STOPS_SESSION = (End.ASKED, End.DEADLINES, End.DROPPED)  # ends after which no further episode begins
 
 
 class Step(NamedTuple):
     """One step, as it is written."""
 
-    observation: Vector
-    """``[O]``, which the policy saw."""
-    action: Vector
-    """``[A]``, which the policy drew."""
+    observation: Vector  # ``[O]``, which the policy saw
+    action: Vector  # ``[A]``, which the policy drew
     log_prob: float
-    sent: npt.NDArray[np.generic]
-    """What the environment got, within all limits."""
+    sent: npt.NDArray[np.generic]  # what the environment got, within all limits
     reward: float
-    success: bool | None
-    """None where the environment does not say."""
-    latency: float
-    """Seconds that the policy took."""
+    success: bool | None  # None where the environment does not say
+    latency: float  # seconds that the policy took
 
 
 @dataclass(frozen=True)
 class Episode:
     """One whole episode."""
 
-    observations: Vector
-    """``[T, O]``."""
-    actions: Vector
-    """``[T, A]``."""
-    log_probs: Vector
-    """``[T]``, likewise rewards."""
+    observations: Vector  # ``[T, O]``
+    actions: Vector  # ``[T, A]``
+    log_probs: Vector  # ``[T]``, likewise rewards
     rewards: Vector
-    success: tuple[bool | None, ...]
-    """Of each step."""
+    success: tuple[bool | None, ...]  # of each step
     end: End
     final_observation: Vector
 

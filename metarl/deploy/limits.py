@@ -18,12 +18,9 @@ from metarl.vector_env import Array
 class Limited(NamedTuple):
     """An action within limits, and those that acted."""
 
-    action: npt.NDArray[np.generic]
-    """``[A]``, in the environment's dtype."""
-    clipped: bool
-    """Whether the action was beyond its range."""
-    slowed: bool
-    """Whether it was too far from its predecessor."""
+    action: npt.NDArray[np.generic]  # ``[A]``, in the environment's dtype
+    clipped: bool  # whether the action was beyond its range
+    slowed: bool  # whether it was too far from its predecessor
 
 
 class ActionLimits:

@@ -26,21 +26,17 @@ from metarl.training.experiment import Experiment
 from metarl.types import Json, Rollout, Task
 from metarl.vector_env import Array
 
-TOLERANCE = 1e-5
-"""Most that an action may differ from PyTorch's, relative to its size where that is above 1."""
+TOLERANCE = 1e-5  # most that an action may differ from PyTorch's, relative to its size where that is above 1
 Numbers = npt.NDArray[np.generic]
 
 
 class Checked(NamedTuple):
     """How an exported policy was compared with PyTorch's."""
 
-    difference: float
-    """Largest of an action's numbers, relative to their size where that is above 1."""
+    difference: float  # largest of an action's numbers, relative to their size where that is above 1
     episodes: int
-    steps: int
-    """Of all episodes."""
-    inputs: list[str]
-    """What the policy takes, such as ``observation [39]``."""
+    steps: int  # of all episodes
+    inputs: list[str]  # what the policy takes, such as ``observation [39]``
 
 
 def write_onnx(experiment: Experiment, actor: Actor, task: Task, path: Path, adapted_to: str) -> Checked:

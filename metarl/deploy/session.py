@@ -36,8 +36,7 @@ class Session:
 
     folder: Path
     settings: DeploySettings
-    about: Mapping[str, Json]
-    """Whatever the one who started it wrote down, such as where the environment is."""
+    about: Mapping[str, Json]  # whatever the one who started it wrote down, such as where the environment is
 
     @property
     def episodes(self) -> Path:

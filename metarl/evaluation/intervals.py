@@ -25,10 +25,8 @@ _GRID = 2001  # probabilities that are tried: ends are exact to 0.0005
 class Source(NamedTuple):
     """One source of chance: seeds, or tasks."""
 
-    variance: Values
-    """``[K]``, its part of each estimate's variance."""
-    dof: Values
-    """``[K]``, degrees of freedom of that variance."""
+    variance: Values  # ``[K]``, its part of each estimate's variance
+    dof: Values  # ``[K]``, degrees of freedom of that variance
 
 
 class Limits(NamedTuple):

@@ -29,11 +29,9 @@ from metarl.system.threads import one_thread
 from metarl.tasks import TaskDistribution
 from metarl.types import Json, Params, Task
 
-EPISODES = {"idle": 1, "random": 3}
-"""Episodes of each task, by policy."""
+EPISODES = {"idle": 1, "random": 3}  # episodes of each task, by policy
 _SLOTS = 100
-_FORMAT = 1
-"""Raised when a change makes earlier numbers untrue."""
+_FORMAT = 1  # raised when a change makes earlier numbers untrue
 
 
 @dataclass(frozen=True)

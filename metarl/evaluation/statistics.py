@@ -67,23 +67,18 @@ class Aggregates(NamedTuple):
     """Mean, interquartile mean and median, with intervals."""
 
     mean: Interval
-    iqm: Interval
-    """Mean of the middle half of scores, which outliers move little."""
-    median: Interval
-    """Median over tasks of the mean over seeds."""
+    iqm: Interval  # mean of the middle half of scores, which outliers move little
+    median: Interval  # median over tasks of the mean over seeds
 
 
 class Profile(NamedTuple):
     """Share of scores above each threshold (Agarwal et al. 2021, section 4.2)."""
 
-    thresholds: Values
-    """``[K]``."""
-    shares: tuple[Interval, ...]
-    """K shares, each with its own interval."""
+    thresholds: Values  # ``[K]``
+    shares: tuple[Interval, ...]  # K shares, each with its own interval
 
 
-RATE = (0.0, 1.0)
-"""Bounds of a share or a probability."""
+RATE = (0.0, 1.0)  # bounds of a share or a probability
 DEFAULT = Bootstrap()
 
 

@@ -86,8 +86,7 @@ class LossAndMetrics(NamedTuple):
 Objective: TypeAlias = Callable[[Params], LossAndMetrics]
 """One chunk's part of the objective; losses and metrics of all chunks add up."""
 
-Objectives: TypeAlias = Sequence[Objective] | Shared[Objective]
-"""All chunks' parts, or those of this rank."""
+Objectives: TypeAlias = Sequence[Objective] | Shared[Objective]  # all chunks' parts, or those of this rank
 
 
 class LossAndGradient(NamedTuple):

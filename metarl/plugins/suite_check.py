@@ -35,13 +35,10 @@ from metarl.spaces import action_size, vectors
 from metarl.tasks import TaskDistribution, TestsOnTrainingTasks, check_disjoint
 
 _DRAWN = 100
-_FAMILIES = 12
-"""Most families that are searched for leaks."""
-_SECONDS = 15.0
-"""Time after which no further family is searched."""
+_FAMILIES = 12  # most families that are searched for leaks
+_SECONDS = 15.0  # time after which no further family is searched
 
-Check = Callable[[Probe], Iterator[Finding | str]]
-"""Iterator of faults, doubts and omitted parts."""
+Check = Callable[[Probe], Iterator[Finding | str]]  # iterator of faults, doubts and omitted parts
 T = TypeVar("T")
 
 

@@ -21,8 +21,7 @@ from metarl.tasks import TaskDistribution
 from metarl.types import Task
 from metarl.vector_env import Array, TaskVectorEnv
 
-State: TypeAlias = list[dict[str, bytes]]
-"""Digests of attributes by wrapper layer, outermost first."""
+State: TypeAlias = list[dict[str, bytes]]  # digests of attributes by wrapper layer, outermost first
 
 _DEPTH = 6
 _READ_STEPS = 100
@@ -101,12 +100,10 @@ def _listed(names: Sequence[str]) -> str:
 class Trace(NamedTuple):
     """Differences that a set task leaves behind."""
 
-    changed: list[str]
-    """Attributes that differ between tasks."""
+    changed: list[str]  # attributes that differ between tasks
+    # differences on a wrapper of Gymnasium's, where the environment's own attribute is unchanged
     lost: list[str]
-    """Differences on a wrapper of Gymnasium's, where the environment's own attribute is unchanged."""
-    unread: bool
-    """Whether a few steps seem to read none."""
+    unread: bool  # whether a few steps seem to read none
 
 
 def read_back(suite: TaskDistribution, env: TaskVectorEnv, tasks: Sequence[Task]) -> Trace | None:

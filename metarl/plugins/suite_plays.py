@@ -22,19 +22,13 @@ from metarl.tasks import TaskDistribution
 from metarl.types import Task
 from metarl.vector_env import Array, TaskVectorEnv
 
-TASKS = 10
-"""Most tasks that are compared."""
-SECONDS = 8.0
-"""Time for the plays of one family; slow environments are seen for fewer steps."""
-_LEAST = 5
-"""Steps that are taken however slow they are."""
-_NUMBERS = 20_000_000
-"""Most observed numbers that are kept."""
-_HOLD = 12
-"""Steps for which a held action is repeated."""
+TASKS = 10  # most tasks that are compared
+SECONDS = 8.0  # time for the plays of one family; slow environments are seen for fewer steps
+_LEAST = 5  # steps that are taken however slow they are
+_NUMBERS = 20_000_000  # most observed numbers that are kept
+_HOLD = 12  # steps for which a held action is repeated
 _ROUNDING = 1e-7
-_BOUNDLESS = 10.0
-"""Size of actions in a space without bounds."""
+_BOUNDLESS = 10.0  # size of actions in a space without bounds
 
 Flags = npt.NDArray[np.bool_]
 
@@ -43,8 +37,7 @@ class Plan(NamedTuple):
     """Actions of one play, and its reset's seed."""
 
     seed: int
-    actions: Array
-    """``[T, A]``, or ``[T]`` choices."""
+    actions: Array  # ``[T, A]``, or ``[T]`` choices
 
 
 @dataclass(frozen=True)
@@ -53,14 +46,11 @@ class Plays:
 
     tasks: tuple[Task, ...]
     plans: tuple[Plan, ...]
-    observations: Array
-    """``[V, T + 1, M, O]``: plans, steps, tasks, entries."""
-    rewards: Array
-    """``[V, T, M]``."""
+    observations: Array  # ``[V, T + 1, M, O]``: plans, steps, tasks, entries
+    rewards: Array  # ``[V, T, M]``
+    # ``[V, T, M]``: 1 where the step terminated the episode, 2 where it truncated it, 4 more on success
     ends: npt.NDArray[np.int8]
-    """``[V, T, M]``: 1 where the step terminated the episode, 2 where it truncated it, 4 more on success."""
-    valid: Flags
-    """``[V, T + 1, M]``: whether the observed episode was running."""
+    valid: Flags  # ``[V, T + 1, M]``: whether the observed episode was running
 
     @property
     def parameters(self) -> Array:

@@ -12,8 +12,7 @@ from metarl.tasks import TaskDistribution
 from metarl.vector_env import Array, TaskVectorEnv
 
 SLOTS = 4
-STEPS = 100
-"""Most steps of an episode in the checks; longer ones are run once, to see that they end."""
+STEPS = 100  # most steps of an episode in the checks; longer ones are run once, to see that they end
 
 
 class Probe:

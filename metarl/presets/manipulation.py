@@ -26,8 +26,7 @@ from metarl.presets.agent_settings import (
 )
 
 _TRAINING_FAMILIES = {"ml10": 10, "ml25": 24, "ml45": 45}
-MAML_TRPO = "maml-trpo"
-"""The agent of every preset by default."""
+MAML_TRPO = "maml-trpo"  # the agent of every preset by default
 
 
 def grasp_shapes(agent: str = MAML_TRPO) -> ExperimentConfig:

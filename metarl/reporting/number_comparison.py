@@ -25,8 +25,7 @@ DIGITS = 1e-9
 
 The last bits of sums differ between processors.
 """
-LAST_PART = 0.1
-"""Share of a curve at its end, over which curves that are not equal are compared."""
+LAST_PART = 0.1  # share of a curve at its end, over which curves that are not equal are compared
 _ENDS = (("_low", "_high"), ("/low", "/high"))
 _OF_SEEDS = "_by_seed"
 _CURVES = tuple(f"{split}/{name}/step_" for split in ("train", "test") for name in ("return", "success"))
@@ -37,16 +36,12 @@ class Number:
     """A published number beside the reproduced one."""
 
     file: str
-    row: str
-    """Words that name its row, such as ``"seed 0, 1"``."""
+    row: str  # words that name its row, such as ``"seed 0, 1"``
     column: str
-    published: float | None
-    """None where the published table has none."""
-    low: float | None
-    """Lower end of the published interval, if any."""
+    published: float | None  # None where the published table has none
+    low: float | None  # lower end of the published interval, if any
     high: float | None
-    reproduced: float | None
-    """None where the reproduced table has none."""
+    reproduced: float | None  # None where the reproduced table has none
     verdict: Verdict
 
     def to_json(self) -> dict[str, Json]:

@@ -25,8 +25,7 @@ from metarl.text import shown
 from metarl.types import Params, Rollout, Task
 from metarl.vector_env import TaskVectorEnv, TensorVectorEnv
 
-LARGEST_RETURN = 1e18
-"""Returns from here on are refused: the sum of some squares would overflow float32."""
+LARGEST_RETURN = 1e18  # returns from here on are refused: the sum of some squares would overflow float32
 
 
 def collect(

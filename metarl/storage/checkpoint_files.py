@@ -19,10 +19,8 @@ from metarl.storage.tensor_files import decode_tensors, encode_tensors, sha256
 from metarl.system.versions import library_versions
 from metarl.types import Json, Params, State
 
-FORMAT = 1
-"""Version of the format of checkpoints without segments."""
-FORMAT_WITH_SEGMENTS = 2
-"""Version of the format of checkpoints with segments, which metarl 0.1 cannot read."""
+FORMAT = 1  # version of the format of checkpoints without segments
+FORMAT_WITH_SEGMENTS = 2  # version of the format of checkpoints with segments, which metarl 0.1 cannot read
 
 _WEIGHTS, _STATE = "weights.safetensors", "state.json"
 FILES = (_WEIGHTS, _STATE)

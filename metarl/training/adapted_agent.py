@@ -21,8 +21,7 @@ from metarl.storage.run_folder import ADAPTED
 from metarl.storage.tensor_files import decode_tensors, encode_tensors
 from metarl.types import Params, Rollout, State, Task
 
-FRESH = "fresh"
-"""Name of the mark in memory ``[M, K]`` of a trial's first step."""
+FRESH = "fresh"  # name of the mark in memory ``[M, K]`` of a trial's first step
 
 
 @dataclass(frozen=True)

@@ -21,14 +21,10 @@ from metarl.types import Task
 class Video:
     """An episode, embedded in the page."""
 
-    stage: str
-    """Before or after adapting."""
-    outcome: str
-    """Return, steps and success of the episode."""
-    source: str
-    """An MP4 as a data URI."""
-    poster: str
-    """The last frame as a data URI."""
+    stage: str  # before or after adapting
+    outcome: str  # return, steps and success of the episode
+    source: str  # an MP4 as a data URI
+    poster: str  # the last frame as a data URI
     width: int
     height: int
 
@@ -38,8 +34,7 @@ class Pair:
     """A task with its two videos."""
 
     task: str
-    why: str
-    """Reason for choosing this task."""
+    why: str  # reason for choosing this task
     before: Video
     after: Video
 

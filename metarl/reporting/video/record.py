@@ -23,10 +23,8 @@ from metarl.training.step_counts import evaluation_steps
 from metarl.types import Task
 from metarl.vector_env import Array, Picture, Renderable, TaskVectorEnv
 
-MAX_FRAMES = 64
-"""Number of frames of an episode, about; of a longer one every second, third, … step is seen."""
-SLOT = 0
-"""Filmed slot: the first of a task's episodes."""
+MAX_FRAMES = 64  # number of frames of an episode, about; of a longer one every second, third, … step is seen
+SLOT = 0  # filmed slot: the first of a task's episodes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,15 +41,11 @@ class View(Settings):
 class Clip:
     """Frames and result of one episode."""
 
-    rollout: int
-    """Rollout of the evaluation, counted from 0."""
-    frames: list[Picture] = field(default_factory=list)
-    """Frames of the whole episode."""
+    rollout: int  # rollout of the evaluation, counted from 0
+    frames: list[Picture] = field(default_factory=list)  # frames of the whole episode
     steps: int = 0
-    total: float = 0.0
-    """Return up to the last step."""
-    solved_at: int | None = None
-    """First step after which the task was solved."""
+    total: float = 0.0  # return up to the last step
+    solved_at: int | None = None  # first step after which the task was solved
 
 
 @dataclass(frozen=True)
@@ -59,10 +53,8 @@ class Film:
     """An adaptation to one task."""
 
     task: Task
-    clips: tuple[Clip, ...]
-    """Clips of the filmed rollouts, in their order."""
-    evaluation: Evaluation
-    """Measurements on the task; the clips show the first of its episodes."""
+    clips: tuple[Clip, ...]  # clips of the filmed rollouts, in their order
+    evaluation: Evaluation  # measurements on the task; the clips show the first of its episodes
 
 
 def film(
