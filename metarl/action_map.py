@@ -39,10 +39,6 @@ class ActionMap:
 
     An action with two finite bounds is rescaled from -1..1 if ``rescales`` is set; one with a single bound
     is clipped, one with none is passed on. Actions of an integer space are rounded.
-
-    Args:
-        space: the environment's.
-        rescales: whether to rescale.
     """
 
     def __init__(self, space: Box, *, rescales: bool = True) -> None:

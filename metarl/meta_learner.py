@@ -146,9 +146,6 @@ class MetaLearner(Protocol):
             rng: where minibatches and noise come from.
             should_stop: whether the run was asked to stop. A long update asks every second and raises
                 :class:`metarl.errors.Stopped`; :func:`metarl.system.threads.parallel_map` does so by itself.
-
-        Returns:
-            Metrics by name.
         """
 
     def state(self) -> State:

@@ -166,11 +166,6 @@ def sample_evenly(tasks: Sequence[Task], num_tasks: int, rng: np.random.Generato
     Which families get the remainder, and which tasks of a family are taken, is random; a task comes a second
     time only when its family has no other left.
 
-    Args:
-        tasks: what to draw from.
-        num_tasks: how many, one or more.
-        rng: the only source of randomness.
-
     Raises:
         MetarlError: if ``num_tasks`` is not positive, or there is nothing to draw from.
     """

@@ -29,8 +29,6 @@ class Progress:
     """Progress display that observes an experiment.
 
     Args:
-        console: where to.
-        headline: the text above the bar.
         total: amount of work, in the unit of :meth:`advance`; None while it is unknown.
         iterations: number of the last iteration, for a training.
     """

@@ -72,12 +72,7 @@ class Decision:
 
 
 class Adaptation:
-    """The policy of a session, as its episodes have made it.
-
-    Args:
-        agent: trained; it is not changed.
-        plan: how it adapts.
-    """
+    """The policy of a session, as its episodes have made it."""
 
     def __init__(self, agent: MetaLearner, plan: Plan) -> None:
         self._agent, self._plan = agent, plan

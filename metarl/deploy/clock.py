@@ -82,7 +82,6 @@ class Pacer:
     passed are left out, so that no burst of hurried steps follows.
 
     Args:
-        clock: where time comes from.
         frequency: ticks a second; 0 never waits.
     """
 

@@ -46,9 +46,7 @@ class CheckedEnv:
     """An environment behind the limits of safety.
 
     Args:
-        env: the user's.
         suite: which the agent was trained on.
-        safety: limits of actions.
         actions: how the policy's actions become the environment's.
 
     Raises:

@@ -93,10 +93,6 @@ class Episode:
         """Return the episode as agents learn from it, ``[1, 1, T, ...]``.
 
         The policy sees it once more, which gives what it adds to each step, and its memory.
-
-        Args:
-            acting: the policy of the episode, at its start.
-            horizon: T.
         """
         initial_memory, steps = acting.memory, len(self.rewards)
         # the actions are those that were taken, whatever the policy would draw now
@@ -139,11 +135,7 @@ class Episode:
 
 
 class Journal:
-    """Writes the steps of one episode.
-
-    Args:
-        path: the file, which must be new.
-    """
+    """Writes the steps of one episode to a new file."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.steps = path, 0

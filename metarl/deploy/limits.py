@@ -27,7 +27,6 @@ class ActionLimits:
     """Clips actions ``[A]`` to a range and to a rate of change.
 
     Args:
-        space: the environment's.
         safety: limits of the user's own, within the space's bounds.
 
     Raises:

@@ -43,10 +43,7 @@ def write_onnx(experiment: Experiment, actor: Actor, task: Task, path: Path, ada
     """Write a policy's checked ONNX file.
 
     Args:
-        experiment: that trained it.
-        actor: of one task.
         task: whose episodes it is checked on.
-        path: of the file.
         adapted_to: what the policy has adapted to, in words for the file; empty if to nothing.
 
     Raises:
@@ -84,11 +81,7 @@ def control_step(experiment: Experiment) -> float | None:
 
 
 class OnnxPolicy:
-    """An exported policy in ONNX Runtime.
-
-    Args:
-        content: of the file.
-    """
+    """An exported policy in ONNX Runtime."""
 
     def __init__(self, content: bytes) -> None:
         options = onnxruntime.SessionOptions()

@@ -45,14 +45,7 @@ class Policy:
 
 
 class Acting:
-    """A policy that steps along an episode.
-
-    Args:
-        policy: which acts.
-        action_size: A.
-        generator: where its noise comes from.
-        deterministic: take the most likely actions.
-    """
+    """A policy that steps along an episode."""
 
     def __init__(
         self, policy: Policy, action_size: int, generator: torch.Generator, *, deterministic: bool

@@ -150,7 +150,6 @@ def go_on(
     """Go on with a session that was stopped, or for more episodes.
 
     Args:
-        folder: of the session.
         env: as for :func:`adapt`.
         episodes: of the whole session, if not as many as before.
         workspace: as for :func:`adapt`.

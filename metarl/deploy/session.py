@@ -79,11 +79,7 @@ def start_session(
 
 
 def open_session(folder: Path, episodes: int | None = None) -> Session:
-    """Open a session to continue it.
-
-    Args:
-        folder: of the session.
-        episodes: another number of episodes, from now on.
+    """Open a session to continue it, from now on for ``episodes`` if they are given.
 
     Raises:
         MetarlError: if it is none, it is damaged, or it was killed before its agent was there.

@@ -50,7 +50,6 @@ def limits(
     Args:
         found: ``[K]``.
         source: its variance; where this is zero the interval has no width.
-        level: confidence.
         bounds: least and greatest value that an estimate can have.
     """
     outside = (1 - level) / 2
@@ -129,7 +128,6 @@ def rank_limits(
         seeds: S and S'.
         concordance: W, Kendall's coefficient of concordance of each run's seeds over the tasks.
         tasks: ``[1]``, interval for the tasks as a source of chance.
-        level: confidence.
     """
     ours, theirs = seeds
     grid = np.linspace(0, 1, _GRID)

@@ -105,11 +105,8 @@ def references(
     """Return the references of some tasks, from the cache or measured now.
 
     Args:
-        suite: of the tasks.
-        tasks: to measure on.
         settings: everything that the suite's numbers depend on: its config and the success bonus.
         physics: engine and versions of the simulator; numbers of one are never taken for another.
-        engine: steps the environments.
         num_workers: processes or threads; 0 for one a core.
         on_step: as in :func:`metarl.rollouts.collect.collect`.
     """
@@ -178,12 +175,7 @@ def reference_steps(num_tasks: int, horizon: int) -> int:
 
 
 def rates_by_family(evaluation: Evaluation, step: int = -1) -> dict[str, dict[str, float]]:
-    """Return mean return and success rates of all tasks, then of each family if there are several.
-
-    Args:
-        evaluation: of any policy.
-        step: place of the stage.
-    """
+    """Return mean return and success rates of all tasks, then of each family if there are several."""
     families = sorted({task.family for task in evaluation.tasks})
     parts = {"all": evaluation} | (
         {name: evaluation.only(name) for name in families} if len(families) > 1 else {}

@@ -115,8 +115,6 @@ def confidence_interval(values: Values, rng: np.random.Generator, how: Bootstrap
 
     Args:
         values: ``[T]``, one number for each task, or ``[S, T]``, for each seed and task.
-        rng: source of resamples.
-        how: level, coverage and bounds of the interval.
 
     Raises:
         MetarlError: if there are no values, one is not finite, or the strata are not one for each task.
@@ -203,8 +201,6 @@ def probability_of_improvement(
     Args:
         ours: ``[S, T]``, or ``[T]`` of one seed.
         theirs: ``[S', T]`` on the same tasks in the same order.
-        rng: source of resamples.
-        how: level and coverage of the interval.
 
     Raises:
         MetarlError: if the tasks are not equally many, or as in :func:`confidence_interval`.

@@ -80,7 +80,6 @@ class LSTMOptimizer:
             generator: where they are drawn from, uniform in ±0.01 as in the paper's own code.
             forget: forget gate at the start, just below one: so much of a parameter is kept.
             inner_lr: input gate at the start, below one: the step size.
-            dtype: of the weights.
         """
         weights = {name: torch.zeros(shape, dtype=dtype) for name, shape in self.shapes.items()}
         for value in weights.values():

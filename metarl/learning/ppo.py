@@ -178,16 +178,10 @@ def ppo_steps(
     Metrics are those of the last minibatch, and the number of steps.
 
     Args:
-        params: before the update.
-        memory: the optimiser's, likewise.
         live: live steps of the sequences, ``[S, B]``.
-        config: epochs, minibatches and limits.
         loss: the share of some sequences, given their numbers, the live steps of their minibatch and
             parameters.
         split: a minibatch's sequences into parts for threads.
-        step: the optimiser's.
-        rng: where the order of the sequences comes from.
-        should_stop: whether the run was asked to stop.
 
     Raises:
         Stopped: if ``should_stop`` says so.

@@ -43,9 +43,6 @@ def combine(paths: Sequence[Path], output: Path, title: str) -> list[Path]:
     figure and, for ``metarl reproduce``, the seeds' weights and ``measured.json``. Of files the config, as
     evaluated, is ``settings.json``.
 
-    Returns:
-        The files.
-
     Raises:
         MetarlError: if a path is neither a finished run nor an evaluation, two have the same seed, the runs
             differ in more than their seed, name and how often they were saved and measured, or ``output``
@@ -145,16 +142,7 @@ def _write_curve(output: Path, folders: Sequence[Path], title: str, trial: Trial
 
 
 def write_seeds(output: Path, seeds: Sequence[int], evaluations: Sequence[Evaluation]) -> list[Path]:
-    """Write ``adaptation.csv``, and ``families.csv`` if there are several.
-
-    Args:
-        output: folder of the files.
-        seeds: of the evaluated runs.
-        evaluations: of each of them.
-
-    Returns:
-        The files.
-    """
+    """Write ``adaptation.csv``, and ``families.csv`` if there are several."""
     names = [f"seed {seed}" for seed in seeds]
     files = [output / "adaptation.csv"]
     write_csv(files[0], _rows_by_seed(names, evaluations))

@@ -55,8 +55,6 @@ def judge(
     """Compare a reproduced number with the published one.
 
     Args:
-        published: the number in the result's folder.
-        reproduced: the same number, computed here.
         ends: of the published interval.
         tolerance: largest relative difference that counts as within.
     """
@@ -81,14 +79,7 @@ def compare_tables(
     the reproduced table has are new, and are left out.
 
     Args:
-        file: name of the table.
-        published: its rows in the result's folder.
-        reproduced: its rows, computed here.
-        tolerance: as of :func:`judge`.
         ignored: columns that are not compared, such as times.
-
-    Returns:
-        Every number of the published table.
     """
     names = [name for name in dict.fromkeys(name for row in published for name in row) if name]
     measured = {name: interval for name in names if (interval := _interval_of(name, names))}
@@ -121,12 +112,6 @@ def compare_curves(file: str, label: str, published: Rows, reproduced: Rows) -> 
 
     A metric is equal if it is so after every iteration. Otherwise its means over the last tenth of the
     published curve are compared, and the interval is the range that seeds and iterations span there.
-
-    Args:
-        file: name of the table.
-        label: of the curve, in the numbers' rows.
-        published: a row for each iteration.
-        reproduced: likewise.
 
     Returns:
         A number for each metric: its mean over the last tenth.

@@ -123,8 +123,6 @@ def plan(folder: Path, name: str, *, train: bool = False, seeds: int = 0) -> Pla
     """Plan the reproduction of a result.
 
     Args:
-        folder: of the result.
-        name: its name in tables.
         train: train again even if its weights are there.
         seeds: how many of its seeds; 0 for all.
 

@@ -44,11 +44,7 @@ def write_origins(output: Path, runs: Mapping[str, Sequence[Measured]]) -> list[
     Weights of more than 2 MB are left out.
 
     Args:
-        output: the result's folder.
         runs: evaluations in run folders, by the agent's label; the label is empty if there is one agent.
-
-    Returns:
-        The files and folders.
     """
     entries: list[Json] = []
     written: list[Path] = []

@@ -37,7 +37,6 @@ def success_table(
         parts: evaluations of the same tasks, one for each seed, by how actions are chosen or by agent; a lone
             name may be empty.
         references: what policies that learn nothing reach on the same tasks.
-        title: above the table.
     """
     rows = []
     for name, evaluations in parts.items():

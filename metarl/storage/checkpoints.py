@@ -55,7 +55,6 @@ def save(folder: Path, checkpoint: Checkpoint, keep: int, spared: int | None = N
 
     Args:
         folder: the run's checkpoints; made if it is not there.
-        checkpoint: to write.
         keep: number of newest checkpoints that stay.
         spared: iteration of an earlier checkpoint that stays too.
 
@@ -88,7 +87,6 @@ def load(path: Path, *, with_segments: bool = True) -> Checkpoint:
     """Read one checkpoint and verify it; a stranger's is safe, as nothing in it is executed.
 
     Args:
-        path: its folder.
         with_segments: verify the agent's segments too. Acting and adapting does not need them, and their
             tensors are read when they are asked for.
 
@@ -114,9 +112,7 @@ def load_newest(folder: Path, report: Callable[[str], None], *, with_segments: b
     """Read the newest whole checkpoint.
 
     Args:
-        folder: the run's checkpoints.
         report: called with a sentence for each damaged one that was passed over.
-        with_segments: as of :func:`load`.
 
     Raises:
         MetarlError: if none is whole, or if the newest needs another version of the format or a segment
@@ -164,7 +160,6 @@ def copy_newest(folder: Path, target: Path, most: int) -> int | None:
     Acting, adapting and evaluating need no segments.
 
     Args:
-        folder: the run's checkpoints.
         target: folder of the copy; an older copy there is replaced.
         most: bytes of a copy; a larger checkpoint is not copied, and an older copy is deleted.
 

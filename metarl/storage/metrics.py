@@ -37,7 +37,6 @@ class MetricsLog:
         """Open the log.
 
         Args:
-            run_folder: of the run; made if need be.
             resume_after: the iteration to resume from: later rows, and a last row that was cut short, are
                 dropped; None for a new run.
 

@@ -120,7 +120,6 @@ def parallel_map(function: Callable[[ItemT], ResultT], items: Sequence[ItemT]) -
 
     Args:
         function: of one item; it must not write what the others read.
-        items: what to map.
 
     Raises:
         Exception: the function's own, of the first item in order that raised one.

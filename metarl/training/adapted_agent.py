@@ -72,7 +72,6 @@ class AdaptedAgent:
     """A trained agent and the experience that it has adapted to.
 
     Args:
-        agent: as it was trained.
         path: ``[1, K, T, ...]`` each, by adaptation step.
     """
 

@@ -84,15 +84,9 @@ def meta_iteration(
     Tasks that need more slots than there are take turns.
 
     Args:
-        agent: adapts and learns.
-        env: steps the episodes.
-        tasks: to collect on.
         episodes: K, of each task in each rollout.
         horizon: T, steps of an episode.
-        rng: the only source of randomness.
         on_step: called before each vector step with the number of running episodes; may raise to stop.
-        should_stop: asked in a long update.
-        plan: the steps of this iteration.
 
     Raises:
         Stopped: if ``should_stop`` says so.

@@ -105,10 +105,8 @@ def resume(
         path: the run's folder, or that of one of its checkpoints, to go back to it: later
             iterations are discarded.
         report: called with a sentence for each damaged checkpoint.
-        observers: of the run.
         iterations: train to this iteration instead of the one the config names.
         device: compute there instead of where the config says.
-        ranks: share the work, if there are any.
 
     Raises:
         MetarlError: if the folder is no run, if the run is still going on elsewhere, if its checkpoints

@@ -184,9 +184,7 @@ def other_measurement(
     """Say what is measured otherwise than in the run, or than asked for.
 
     Args:
-        experiment: the agent, and how it is measured now.
         of_run: how it was measured at the end of its training.
-        options: as given.
         official: whether the publisher's evaluator runs too.
     """
     now = experiment.config.evaluation

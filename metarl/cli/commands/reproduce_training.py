@@ -88,10 +88,7 @@ def train_again(
     """Train a result's seeds again, and compare its tables and curves.
 
     Args:
-        plan: of the result.
-        root: folder of the runs.
         parallel: runs at a time; 0 for one a core.
-        resume: continue runs that are there.
 
     Returns:
         Every number, and the new evaluations by their agent's label.
@@ -145,7 +142,6 @@ def compare_evaluations(
     """Compare published tables of evaluations with new ones.
 
     Args:
-        plan: of the result.
         measured: the new evaluations by label, one for each seed.
         folder: where the new tables are written.
         trained: whether the agents were trained again. A seed with other bits is another seed, so where a

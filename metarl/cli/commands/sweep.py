@@ -77,7 +77,6 @@ def train_all(sweep: Sweep, parallel: int, resume: str = "") -> dict[SeedRun, in
     """Train unfinished seeds; return the failures' exit codes.
 
     Args:
-        sweep: the seeds.
         parallel: runs at a time; 0 for one a core.
         resume: option with which the same command goes on after a stop, if it needs one.
     """
