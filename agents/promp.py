@@ -41,12 +41,7 @@ from metarl.functional.distributions import Distribution, kl_divergence, log_pro
 from metarl.functional.params import add, detach, requires_grad
 from metarl.learning.adaptation import Policy
 from metarl.learning.advantages import Batch
-from metarl.learning.gradient_descent import (
-    ClippedConfig,
-    LossAndMetrics,
-    add_metrics,
-    descend_objective,
-)
+from metarl.learning.gradient_descent import ClippedConfig, LossAndMetrics, add_metrics, descend_objective
 from metarl.learning.surrogates import clipped_ratio, likelihood_ratio
 from metarl.types import Params, Rollout
 

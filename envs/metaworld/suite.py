@@ -166,12 +166,7 @@ class MetaWorldConfig(SuiteConfig):
         """Return the first goals of each family, as many as the settings say."""
         benchmark = cast("Benchmark", self.kind)
         return several_goals(
-            benchmark,
-            self.goal_seed,
-            family,
-            self.training_goals,
-            self.test_goals,
-            width=self.layout_width,
+            benchmark, self.goal_seed, family, self.training_goals, self.test_goals, width=self.layout_width
         )
 
 

@@ -64,11 +64,7 @@ def start_session(
     except OSError as error:
         raise MetarlError(f"The folder {folder} cannot be made: {error.strerror}.") from error
     agent = State(checkpoint.agent.tensors, checkpoint.agent.values)  # acting needs no replay buffer
-    save(
-        folder / CHECKPOINTS,
-        replace(checkpoint, agent=agent, physics=trained_under(checkpoint)),
-        keep=1,
-    )
+    save(folder / CHECKPOINTS, replace(checkpoint, agent=agent, physics=trained_under(checkpoint)), keep=1)
     session = Session(folder, settings, dict(about))
     session.write([], [])
     return session

@@ -25,19 +25,11 @@ from metarl.evaluation.episode_curve import (
 from metarl.evaluation.evaluate import episodes_of_step
 from metarl.evaluation.official import OfficiallyEvaluated, OfficialSettings
 from metarl.evaluation.record import Evaluation
-from metarl.evaluation.references import (
-    Reference,
-    has_references,
-    reference_steps,
-    references,
-)
+from metarl.evaluation.references import Reference, has_references, reference_steps, references
 from metarl.functional.random_streams import Purpose, make_rng
 from metarl.reporting.evaluation_files import write_official
 from metarl.reporting.evaluation_report import EvaluationReport, Shown
-from metarl.reporting.tables import (
-    official_table,
-    protocol_table,
-)
+from metarl.reporting.tables import official_table, protocol_table
 from metarl.reporting.video.record import find_task
 from metarl.storage.files import all_or_none, check_writable
 from metarl.success_bonus import without_bonus

@@ -18,14 +18,7 @@ from metarl.reporting.aggregate import write_seeds
 from metarl.reporting.comparison import EvaluatedRun, on_common_axis
 from metarl.reporting.csv_files import average, write_csv
 from metarl.reporting.figures.training_curves import windowed
-from metarl.reporting.number_comparison import (
-    Number,
-    Rows,
-    compare_curves,
-    compare_tables,
-    number,
-    read_rows,
-)
+from metarl.reporting.number_comparison import Number, Rows, compare_curves, compare_tables, number, read_rows
 from metarl.reporting.reproduction_plan import Group, Plan, chosen, curves_of
 from metarl.reporting.result_folder import Origin
 from metarl.storage.files import encode_json, write_folder
