@@ -103,8 +103,7 @@ class PolicyReuse:
 
     def __init__(self, config: PolicyReuseConfig, families: Sequence[str], experts: Sequence[RL2]) -> None:
         self.config, self.families, self.experts = config, tuple(families), tuple(experts)
-        self.owners = config.library or self.families * config.experts_per_family
-        """Each expert's family."""
+        self.owners = config.library or self.families * config.experts_per_family  # each expert's family
         self.device = experts[0].device
         self.factors = sorted(config.spreads, key=lambda factor: factor != 1.0)
         """Of the deviation; all experts are tried with the first, which is 1, before the next."""

@@ -22,8 +22,7 @@ class NonFiniteActionError(NonFiniteError):
 
     def __init__(self, message: str, step: int | None = None) -> None:
         super().__init__(message)
-        self.step = step
-        """Step of the episode, where it is known."""
+        self.step = step  # step of the episode, where it is known
 
 
 class AgentFormError(MetarlError):

@@ -16,8 +16,7 @@ from metarl.types import Task
 from metarl.vector_env import TaskVectorEnv
 
 Split: TypeAlias = Literal["train", "test"]
-MAX_DRAWS = 100
-"""Most draws in place of training tasks that turn out to be held out."""
+MAX_DRAWS = 100  # most draws in place of training tasks that turn out to be held out
 
 
 class TaskDistribution(Protocol):

@@ -76,10 +76,8 @@ class Adaptation:
 
     def __init__(self, agent: MetaLearner, plan: Plan) -> None:
         self._agent, self._plan = agent, plan
-        self.policy = Policy(agent.initial_actor(1, self._rng("start", 0)))
-        """Which acts in the next episode."""
-        self.path: tuple[Rollout, ...] = ()
-        """The experience learned from, by step."""
+        self.policy = Policy(agent.initial_actor(1, self._rng("start", 0)))  # which acts in the next episode
+        self.path: tuple[Rollout, ...] = ()  # the experience learned from, by step
         self.decisions: list[Decision] = []
         self.returns: list[list[float]] = [[]]
         """Returns of each policy that was kept, the unadapted one first."""

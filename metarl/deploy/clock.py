@@ -35,10 +35,7 @@ class WallClock:
 
 
 class SimulatedClock:
-    """Time that passes only while somebody is busy.
-
-    A rehearsal of hours on it takes seconds.
-    """
+    """Time that passes only while somebody is busy. A rehearsal of hours on it takes seconds."""
 
     def __init__(self) -> None:
         self._now = 0.0
@@ -93,10 +90,8 @@ class Pacer:
         """Begin a grid now."""
         self._start = self._last = self._clock.now()
         self._tick = 0
-        self.missed = 0
-        """Deadlines that were missed."""
-        self.periods: list[float] = []
-        """Seconds from each tick to the next."""
+        self.missed = 0  # deadlines that were missed
+        self.periods: list[float] = []  # seconds from each tick to the next
 
     def wait(self) -> None:
         """Sleep until the next tick."""

@@ -81,8 +81,7 @@ class CheckedEnv:
         self._bonus = suite.bonus if isinstance(suite, BonusTasks) else 0.0
         self._step = 0
         self._before: npt.NDArray[np.float64] | None = None
-        self.clipped = self.slowed = 0
-        """Steps of the episode in which a limit of range or of rate acted."""
+        self.clipped = self.slowed = 0  # steps of the episode in which a limit of range or of rate acted
 
     def set_pace(self, wait: Callable[[], None]) -> bool:
         """Let the environment wait between sending and observing, if it can."""

@@ -174,20 +174,16 @@ def reference_steps(num_tasks: int, horizon: int) -> int:
     return sum(-(-num_tasks // max(1, slots // episodes)) * horizon for episodes in EPISODES.values())
 
 
-def rates_by_family(evaluation: Evaluation, step: int = -1) -> dict[str, dict[str, float]]:
-    """Return mean return and success rates of all tasks, then of each family if there are several."""
+def rates_by_family(evaluation: Evaluation) -> dict[str, dict[str, float]]:
+    """Return means after the last step, of all tasks and then of each family if there are several."""
     families = sorted({task.family for task in evaluation.tasks})
     parts = {"all": evaluation} | (
         {name: evaluation.only(name) for name in families} if len(families) > 1 else {}
     )
     return {
         name: {
-            "return": float(part.task_returns[:, step].mean()),
-            **{
-                kind: float(rates[:, step].mean())
-                for kind in KINDS
-                if (rates := part.rates(kind)) is not None
-            },
+            "return": float(part.task_returns[:, -1].mean()),
+            **{kind: float(rates[:, -1].mean()) for kind in KINDS if (rates := part.rates(kind)) is not None},
         }
         for name, part in parts.items()
     }

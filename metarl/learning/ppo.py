@@ -148,10 +148,7 @@ def scaled_advantages(advantages: torch.Tensor, live: torch.Tensor) -> torch.Ten
 
 
 def clip_gradient(gradient: Params, max_norm: float) -> tuple[Params, float]:
-    """Return the clipped gradient and its norm.
-
-    Source: Pascanu et al. 2013, arXiv 1211.5063.
-    """
+    """Return the clipped gradient and its norm. Source: Pascanu et al. 2013, arXiv 1211.5063."""
     norm = torch.stack([value.square().sum() for value in gradient.values()]).sum().sqrt()
     factor = (max_norm / (norm + 1e-6)).clamp(max=1.0)
     return {name: factor * value for name, value in gradient.items()}, float(norm)

@@ -24,8 +24,7 @@ class Probe:
         self.tasks = suite.sample(SLOTS, np.random.default_rng(5))
         self.length = min(suite.horizon, STEPS)
         self.actions = self.draw(self.length)
-        self.whole = play(self.env, self.tasks, self.actions)
-        """An episode of each task, or its beginning."""
+        self.whole = play(self.env, self.tasks, self.actions)  # an episode of each task, or its beginning
 
     @cached_property
     def is_random(self) -> bool:

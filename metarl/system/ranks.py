@@ -67,15 +67,12 @@ class Ranks:
 
     def __init__(self, launch: Launch, store: Store, lasting: Store) -> None:
         self.rank, self.size = launch.rank, launch.size
-        self.again = lasting.check([_BEGUN])
-        """Whether an earlier start of these ranks began the run."""
+        self.again = lasting.check([_BEGUN])  # whether an earlier start of these ranks began the run
         self._lasting = lasting
         self.traffic = Traffic()
-        self.agreed = False
-        """Whether every rank knows that the common work is over."""
+        self.agreed = False  # whether every rank knows that the common work is over
         self.fails = False
-        self._pending = False
-        """Whether gloo waits for a rank."""
+        self._pending = False  # whether gloo waits for a rank
         self._hang_seconds = launch.hang_seconds
         self._heart = Heartbeats(self.rank, self.size, store)
 

@@ -11,10 +11,8 @@ class BestSoFar:
     """Highest return on held-out tasks in the rows of a run until now."""
 
     def __init__(self) -> None:
-        self.iteration: int | None = None
-        """Where it was measured; None before the first evaluation."""
-        self.waited = 0
-        """Evaluations since then, none of them better."""
+        self.iteration: int | None = None  # where it was measured; None before the first evaluation
+        self.waited = 0  # evaluations since then, none of them better
         self._highest = -math.inf
 
     def rate(self, row: Row) -> None:

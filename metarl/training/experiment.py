@@ -77,8 +77,7 @@ class Experiment:
 
     def __init__(self, config: ExperimentConfig, folder: Path, observers: Sequence[Observer] = ()) -> None:
         self.config, self.folder = config, folder
-        self.observers = list(observers)
-        """Called in this order; more may be added at any time."""
+        self.observers = list(observers)  # called in this order; more may be added at any time
         self.suite: TaskDistribution = config.build_suite()
         check_disjoint(self.suite)
         transitions = self.num_envs * self.suite.horizon
@@ -100,8 +99,7 @@ class Experiment:
         self.tally = Tally()
         self.ranks: Ranks | None = None
         """The processes that share the work, see :meth:`share_among`; None in one process."""
-        self.restored = False
-        """Whether the run goes on from a checkpoint."""
+        self.restored = False  # whether the run goes on from a checkpoint
         self._stop = False
         self._finished: Checkpoint | None = None
         self._make_loggers = find_loggers(config.loggers)

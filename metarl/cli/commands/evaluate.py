@@ -52,14 +52,7 @@ def evaluate_command(arguments: list[str]) -> None:
         options.run, say, device=options.device, workers=options.workers, engine=options.engine
     )
     of_run = experiment.config.evaluation
-    says_steps = any(re.match("--adaptation[-_]steps", word) for word in arguments)
-    if experiment.agent.trial == "sequential" and not says_steps:
-        # more episodes than the trials of the training are asked for, or not measured
-        options = replace(options, adaptation_steps=of_run.adaptation_steps)
-    if not any(re.match("--adaptation[-_]episodes", word) for word in arguments):
-        # an agent that tries many policies needs an episode of each
-        most = max(options.adaptation_episodes, of_run.adaptation_episodes)
-        options = replace(options, adaptation_episodes=most)
+    options = completed(options, arguments, experiment)
     chosen_actions = {"deterministic": options.actions == "most-likely"} if options.actions else {}
     given = {each.name: getattr(options, each.name) for each in fields(MeasurementConfig)}
     measured = EvaluationConfig(**{**given, **chosen_actions})
@@ -98,6 +91,22 @@ def evaluate_command(arguments: list[str]) -> None:
         if options.episode_curve:
             files += measure_episode_curve(report, chosen, options, f"{stem}-episodes")
     say(f"Wrote {', '.join(str(path) for path in files)}.")
+
+
+def completed(
+    options: EvaluateArguments, arguments: Sequence[str], experiment: Experiment
+) -> EvaluateArguments:
+    """Return the options, with what the arguments leave to the run."""
+    of_run = experiment.config.evaluation
+    says_steps = any(re.match("--adaptation[-_]steps", word) for word in arguments)
+    if experiment.agent.trial == "sequential" and not says_steps:
+        # more episodes than the trials of the training are asked for, or not measured
+        options = replace(options, adaptation_steps=of_run.adaptation_steps)
+    if not any(re.match("--adaptation[-_]episodes", word) for word in arguments):
+        # an agent that tries many policies needs an episode of each
+        most = max(options.adaptation_episodes, of_run.adaptation_episodes)
+        options = replace(options, adaptation_episodes=most)
+    return options
 
 
 def draw(experiment: Experiment, options: EvaluateArguments) -> tuple[Sequence[Task], np.random.Generator]:

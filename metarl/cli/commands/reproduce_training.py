@@ -31,8 +31,7 @@ from metarl.training import runs
 from metarl.training.evaluation_reader import Measured, is_of, read_evaluation
 from metarl.training.sweep import Sweep
 
-SEEDS_OF_ALL = "all"
-"""Name of all seeds' rows in ``adaptation.csv``."""
+SEEDS_OF_ALL = "all"  # name of all seeds' rows in ``adaptation.csv``
 
 
 def evaluate_again(plan: Plan, temporary: Path) -> list[Number]:

@@ -28,8 +28,7 @@ from metarl.training.evaluation_reader import read_evaluation
 from metarl.training.notices import kept_notices
 from metarl.training.sweep import SeedRun, Sweep, last_line
 
-COMBINING_SECONDS = 600.0
-"""Longest wait for another process's combining, seconds."""
+COMBINING_SECONDS = 600.0  # longest wait for another process's combining, seconds
 
 
 @dataclass(frozen=True, kw_only=True)

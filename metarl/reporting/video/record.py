@@ -159,10 +159,8 @@ class FilmedEnv(TaskVectorEnv):
         self.clips: list[Clip] = []
         self._env, self._eye = env, env
         self._view, self._filmed, self._every, self._on_frame = view, rollouts, every, on_frame
-        self.rollout = -1
-        """Number of the one that is running."""
-        self._clip: Clip | None = None
-        """Clip of the running episode, if filmed."""
+        self.rollout = -1  # number of the one that is running
+        self._clip: Clip | None = None  # clip of the running episode, if filmed
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
         """Set the environment's tasks."""
