@@ -15,11 +15,9 @@ class Clock(Protocol):
 
     def now(self) -> float:
         """Return seconds since any fixed moment."""
-        ...
 
     def sleep_until(self, moment: float) -> None:
         """Wait for a moment; return at once if it has passed."""
-        ...
 
 
 class WallClock:

@@ -23,7 +23,6 @@ class ShowsDistribution(Protocol):
 
     def distribution(self, inputs: Inputs, memory: Params) -> Distribution:
         """Return the distribution of actions, ``[M, K, A]``."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,6 @@ class OfficiallyEvaluated(Protocol):
 
     def official_steps(self, tasks: Sequence[Task], settings: OfficialSettings) -> tuple[int, int]:
         """Return the evaluation's most vector and environment steps."""
-        ...
 
     def official_evaluation(
         self,
@@ -68,4 +67,3 @@ class OfficiallyEvaluated(Protocol):
         The evaluator may take some of the held-out tasks only. ``num_workers`` are processes or threads, 0
         for one a core; ``on_step`` is that of :func:`metarl.rollouts.collect.collect`.
         """
-        ...

@@ -26,7 +26,6 @@ class ObservationScale(Protocol):
 
     def __call__(self, observations: torch.Tensor, /) -> torch.Tensor:
         """Return scaled observations ``[M, B, O]``."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,12 +31,10 @@ class MLPActor(Protocol):
     @property
     def policy(self) -> GaussianMLPPolicy:
         """The perceptron."""
-        ...
 
     @property
     def params(self) -> Params:
         """Stacked, ``[M, ...]``."""
-        ...
 
 
 def to_ppo(actor: Actor, task: int, suite: TaskDistribution, *, seed: int = 0) -> PPO:

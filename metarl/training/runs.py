@@ -285,7 +285,6 @@ class Stoppable(Protocol):
 
     def request_stop(self) -> None:
         """End soon."""
-        ...
 
 
 @contextmanager
