@@ -61,24 +61,19 @@ class MetaPolicy(Policy, Protocol):
     @property
     def observation_size(self) -> int:
         """Return the numbers of an observation."""
-        ...
 
     def scaled(self, scale: ObservationScale) -> Self:
         """Return the policy for scaled observations."""
-        ...
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the meta-learned parameters' shapes, without task axis."""
-        ...
 
     def initial_params(self, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Params:
         """Draw the parameters, in float32 for runs."""
-        ...
 
     def within_bounds(self, params: Params) -> Params:
         """Move parameters that have bounds into them."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +131,6 @@ class LayeredPolicy(Policy, Protocol):
 
     def activations(self, params: Params, observations: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return each layer's output for ``[M, B, O]``, the mean last."""
-        ...
 
 
 @dataclass(frozen=True)

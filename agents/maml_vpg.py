@@ -24,12 +24,7 @@ from metarl.agents.gradient_based import (
     spread_metrics,
 )
 from metarl.learning.adaptation import policy_gradient_loss
-from metarl.learning.gradient_descent import (
-    DescentConfig,
-    LossAndMetrics,
-    Objective,
-    descend_objective,
-)
+from metarl.learning.gradient_descent import DescentConfig, LossAndMetrics, Objective, descend_objective
 from metarl.system.sharing import Shared
 from metarl.types import Params, Rollout
 

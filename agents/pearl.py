@@ -267,9 +267,7 @@ class PEARL:
         """Return the result of gradient steps on the replay buffer.
 
         Args:
-            steps: how many.
             episodes: most episodes of a trial that a context is drawn from.
-            rng: where all draws come from.
             should_stop: asked before each step; if it says so, ``Stopped`` is raised.
         """
         learned, metrics = self.learned, list[SACMetrics]()

@@ -69,11 +69,7 @@ class PolicyReuseConfig(RL2Config):
     def build(
         self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
     ) -> MetaLearner:
-        """Return an agent with new experts.
-
-        Raises:
-            MetarlError: if there would be one expert only.
-        """
+        """Return an agent with new experts; MetarlError if there would be one expert only."""
         families = list(dict.fromkeys(task.family for task in suite.tasks("train")))
         strange = [family for family in self.library if family not in families]
         require(not strange, f"library must name families of {', '.join(families)}", strange)
@@ -107,8 +103,7 @@ class PolicyReuse:
 
     def __init__(self, config: PolicyReuseConfig, families: Sequence[str], experts: Sequence[RL2]) -> None:
         self.config, self.families, self.experts = config, tuple(families), tuple(experts)
-        self.owners = config.library or self.families * config.experts_per_family
-        """Each expert's family."""
+        self.owners = config.library or self.families * config.experts_per_family  # each expert's family
         self.device = experts[0].device
         self.factors = sorted(config.spreads, key=lambda factor: factor != 1.0)
         """Of the deviation; all experts are tried with the first, which is 1, before the next."""

@@ -41,19 +41,13 @@ from metarl.functional.distributions import Distribution, kl_divergence, log_pro
 from metarl.functional.params import add, detach, requires_grad
 from metarl.learning.adaptation import Policy
 from metarl.learning.advantages import Batch
-from metarl.learning.gradient_descent import (
-    ClippedConfig,
-    LossAndMetrics,
-    add_metrics,
-    descend_objective,
-)
+from metarl.learning.gradient_descent import ClippedConfig, LossAndMetrics, add_metrics, descend_objective
 from metarl.learning.surrogates import clipped_ratio, likelihood_ratio
 from metarl.types import Params, Rollout
 
 INNER_KL_WEIGHT = "inner_kl_weight"  # name of the etas in memory, [adaptation_steps]
 TOLERANCE = 1.5
-WEIGHT_RANGE = 2.0**20
-"""An adaptive weight keeps within this factor of its start, either way: 20 doublings."""
+WEIGHT_RANGE = 2.0**20  # an adaptive weight keeps within this factor of its start, either way: 20 doublings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,10 +21,8 @@ from metarl.vector_env import Array
 
 ActionMode: TypeAlias = Literal["rescale", "clip", "raw"]
 """Clip and rescale, clip only, or pass actions on as the policy drew them."""
-NO_BOUND = 1e15
-"""Bounds this far out stand for none: spaces write the largest float for it."""
-FEW_HIT, SMALL_PART = 0.25, 0.1
-"""Shares of a range below which a policy's first actions hardly reach it."""
+NO_BOUND = 1e15  # bounds this far out stand for none: spaces write the largest float for it
+FEW_HIT, SMALL_PART = 0.25, 0.1  # shares of a range below which a policy's first actions hardly reach it
 
 
 @runtime_checkable
@@ -41,10 +39,6 @@ class ActionMap:
 
     An action with two finite bounds is rescaled from -1..1 if ``rescales`` is set; one with a single bound
     is clipped, one with none is passed on. Actions of an integer space are rounded.
-
-    Args:
-        space: the environment's.
-        rescales: whether to rescale.
     """
 
     def __init__(self, space: Box, *, rescales: bool = True) -> None:

@@ -22,8 +22,7 @@ class NonFiniteActionError(NonFiniteError):
 
     def __init__(self, message: str, step: int | None = None) -> None:
         super().__init__(message)
-        self.step = step
-        """Step of the episode, where it is known."""
+        self.step = step  # step of the episode, where it is known
 
 
 class AgentFormError(MetarlError):
@@ -57,8 +56,7 @@ def require(condition: bool, wanted: str, came: object) -> None:
         raise MetarlError(f"{wanted}, but it is {came}.")
 
 
-LISTED_NAMES = 40
-"""Most names that :func:`unknown_name` lists."""
+LISTED_NAMES = 40  # most names that :func:`unknown_name` lists
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str]) -> MetarlError:

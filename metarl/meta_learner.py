@@ -146,9 +146,6 @@ class MetaLearner(Protocol):
             rng: where minibatches and noise come from.
             should_stop: whether the run was asked to stop. A long update asks every second and raises
                 :class:`metarl.errors.Stopped`; :func:`metarl.system.threads.parallel_map` does so by itself.
-
-        Returns:
-            Metrics by name.
         """
 
     def state(self) -> State:
@@ -223,15 +220,15 @@ def _outside_json(value: object, place: str) -> str:
         if odd is not None:
             return f"{place} with names that are strings, got the name {shown(odd)}"
         parts = [_outside_json(part, f"{place}[{shown(name)}]") for name, part in value.items()]
-    elif isinstance(value, list | tuple):
+        return next(filter(None, parts), "")
+    if isinstance(value, list | tuple):
         parts = [_outside_json(part, f"{place}[{number}]") for number, part in enumerate(value)]
-    elif isinstance(value, float) and not math.isfinite(value):
+        return next(filter(None, parts), "")
+    if isinstance(value, float) and not math.isfinite(value):
         return f"{place} as a finite number, got {value}"
-    elif value is None or isinstance(value, str | bool | int | float):
+    if value is None or isinstance(value, str | bool | int | float):
         return ""
-    else:
-        return f"{place} as JSON can hold it, got {shown(value)}"
-    return next(filter(None, parts), "")
+    return f"{place} as JSON can hold it, got {shown(value)}"
 
 
 @runtime_checkable

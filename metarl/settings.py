@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 
 Seed: TypeAlias = Annotated[int, Ge(0), Lt(2**32)]
 Workers: TypeAlias = Annotated[int, Ge(0), Le(1024)]
-Horizon: TypeAlias = Annotated[int, Ge(1), Le(1_000_000)]
-"""Steps of an episode."""
+Horizon: TypeAlias = Annotated[int, Ge(1), Le(1_000_000)]  # steps of an episode
 Episodes: TypeAlias = Annotated[int, Ge(1), Le(10_000)]
 
 Bound: TypeAlias = Ge | Gt | Le | Lt

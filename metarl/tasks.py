@@ -16,8 +16,7 @@ from metarl.types import Task
 from metarl.vector_env import TaskVectorEnv
 
 Split: TypeAlias = Literal["train", "test"]
-MAX_DRAWS = 100
-"""Most draws in place of training tasks that turn out to be held out."""
+MAX_DRAWS = 100  # most draws in place of training tasks that turn out to be held out
 
 
 class TaskDistribution(Protocol):
@@ -165,11 +164,6 @@ def sample_evenly(tasks: Sequence[Task], num_tasks: int, rng: np.random.Generato
 
     Which families get the remainder, and which tasks of a family are taken, is random; a task comes a second
     time only when its family has no other left.
-
-    Args:
-        tasks: what to draw from.
-        num_tasks: how many, one or more.
-        rng: the only source of randomness.
 
     Raises:
         MetarlError: if ``num_tasks`` is not positive, or there is nothing to draw from.

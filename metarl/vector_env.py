@@ -17,8 +17,7 @@ if TYPE_CHECKING:  # environment workers import this module and never need torch
     import torch
 
 Array: TypeAlias = npt.NDArray[np.float64]
-Picture: TypeAlias = npt.NDArray[np.uint8]
-"""RGB picture, ``[height, width, 3]``, the first row on top."""
+Picture: TypeAlias = npt.NDArray[np.uint8]  # RGB picture, ``[height, width, 3]``, the first row on top
 
 
 class TaskVectorEnv(VectorEnv[Array, Array, Array], ABC):

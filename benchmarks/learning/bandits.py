@@ -23,12 +23,7 @@ from benchmarks.learning import bandits_figure
 from benchmarks.program import run
 from benchmarks.workloads import wide_console
 from metarl.api.runs import Run, load
-from metarl.envs.toy.bandit_optimum import (
-    BayesOptimal,
-    finite_horizon_indices,
-    gittins_indices,
-    is_solvable,
-)
+from metarl.envs.toy.bandit_optimum import BayesOptimal, finite_horizon_indices, gittins_indices, is_solvable
 from metarl.envs.toy.bandit_strategies import (
     UCB1,
     FiniteHorizonGittins,

@@ -21,14 +21,7 @@ from scipy.stats import t as student
 
 from benchmarks.program import run
 from benchmarks.workloads import quiet_sessions
-from metarl.deploy import (
-    DeploySettings,
-    GuardSettings,
-    Outcome,
-    SimulatedClock,
-    TroubledEnv,
-    adapt,
-)
+from metarl.deploy import DeploySettings, GuardSettings, Outcome, SimulatedClock, TroubledEnv, adapt
 from metarl.envs.locomotion.env import GymnasiumFactory
 from metarl.envs.locomotion.tasks import MujocoTasks
 from metarl.errors import MetarlError

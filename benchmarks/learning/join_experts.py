@@ -37,7 +37,8 @@ from metarl.functional.random_streams import Purpose, make_rng
 from metarl.learning.reusing_actor import KeepBy
 from metarl.plugins.registry import configure
 from metarl.settings import setting_names, settings_of
-from metarl.storage.checkpoints import Checkpoint, save
+from metarl.storage.checkpoint_files import Checkpoint
+from metarl.storage.checkpoints import save
 from metarl.storage.run_folder import CHECKPOINTS
 from metarl.tasks import TaskDistribution
 from metarl.training.experiment import Experiment

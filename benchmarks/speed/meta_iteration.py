@@ -177,10 +177,7 @@ def physics_seconds(iteration: Iteration, *, free: bool, compiled: bool) -> floa
         episodes = actions.shape[1] // len(iteration.tasks)
         given = drive([task for task in iteration.tasks for _ in range(episodes)], actions)
         physics = PoolPhysics(
-            given.families,
-            free=free,
-            stepper="compiled" if compiled else "portable",
-            reuse_forward=not free,
+            given.families, free=free, stepper="compiled" if compiled else "portable", reuse_forward=not free
         )
         try:
             physics.prepare(given)

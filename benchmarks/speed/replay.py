@@ -18,7 +18,8 @@ import torch
 from benchmarks.program import run
 from benchmarks.workloads import Bar, bars_table, machine, wide_console
 from metarl.learning.replay import ReplayBuffer
-from metarl.storage.checkpoints import Checkpoint, save
+from metarl.storage.checkpoint_files import Checkpoint
+from metarl.storage.checkpoints import save
 from metarl.types import Params, Rollout, State, Task
 
 OBSERVATION, ACTION = 39, 4

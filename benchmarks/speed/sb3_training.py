@@ -72,10 +72,7 @@ def main(
     bars: list[Bar] = []
     with closing(our_env(family, slots)) as ours, closing(their_env(family, slots)) as theirs:
         for batch in batches:
-            contenders = {
-                OURS: training(ours, rollout, batch),
-                THEIRS: training(theirs, rollout, batch),
-            }
+            contenders = {OURS: training(ours, rollout, batch), THEIRS: training(theirs, rollout, batch)}
             for warm_up in contenders.values():
                 warm_up()
             taken = in_turn(contenders, turns)

@@ -10,7 +10,7 @@ import importlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar, Unpack, cast, runtime_checkable
+from typing import NamedTuple, Protocol, TypeAlias, TypeVar, Unpack, cast, runtime_checkable
 
 import gymnasium
 import numpy as np
@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 P = TypeVar("P")
 EnvT = TypeVar("EnvT")
+Maker: TypeAlias = EnvSpec | Callable[[], GymEnv]
 
 
 @runtime_checkable
@@ -111,34 +112,21 @@ def from_gymnasium(
         settings: see :class:`TaskSettings`.
 
     Raises:
-        MetarlError: if nothing distinguishes the tasks, if a function takes other arguments or a
-            setting does not exist, if an agent cannot take the observations
-            or actions, if the horizon is nowhere to be found, or if a task is in both splits.
+        MetarlError: if nothing distinguishes the tasks, if a function takes other arguments or a setting does
+            not exist, if an agent cannot take the observations or actions, if the horizon is nowhere to be
+            found, or if a task is in both splits.
     """
     # check the arguments before anything is built
     check_settings(settings)
     check_takes({"sample(rng)": sample, "test_sample(rng)": test_sample})
     check_takes({"apply(env, task)": apply, "task_options(task)": task_options})
     name = settings.get("name") or _name(env)
-    # build one environment, for its spaces and its horizon
-    with user_errors(name):
-        maker = _maker(env, settings.get("horizon"))
-    with user_errors(name):
-        maker, built = _first_build(maker, name)
-    try:
-        observations, actions = vectors(built.observation_space), built.action_space
-        action_size(actions)
-        action_map = make_action_map(actions, settings.get("actions", "rescale"))
-        horizon = _horizon(built, settings.get("horizon"))
-        registered = gymnasium.registry.get(built.spec.id) if built.spec is not None else None
-        # its own tasks serve only if neither sample nor apply replaces them
-        own = isinstance(built.unwrapped, SetsTasks) and sample is None and apply is None
-    finally:
-        close(built, name)
+    # build one environment, to look at it
+    first = _look_at(env, name, settings)
     # find out how tasks are drawn and set
     source: Sampler[object] | Sequence[object]
-    if own:
-        source, change = OwnTasks(maker), cast("Callable[[object, object], None]", _set_task)
+    if first.sets_tasks and sample is None and apply is None:
+        source, change = OwnTasks(first.maker), cast("Callable[[object, object], None]", _set_task)
     elif sample is not None and (apply is not None or task_options is not None):
         source, change = sample, cast("Callable[[object, object], None]", apply)
     else:
@@ -153,17 +141,52 @@ def from_gymnasium(
     observed = tuple(settings.get("observed", ()))
     # raises if an observed name is no parameter
     splits.layout.describe(observed)
+    horizon, mapped = first.horizon, first.action_map
     return ProcessTasks(
         splits=splits,
         observed=observed,
-        env_factory=GymnasiumFactory(name, maker, splits.layout, tuning, horizon, registered),
-        observation_space=observations,
-        action_space=cast("Box | Discrete", actions) if action_map is None else action_map.policy_space,
-        action_map=action_map,
+        env_factory=GymnasiumFactory(name, first.maker, splits.layout, tuning, horizon, first.registered),
+        observation_space=first.observation_space,
+        action_space=first.action_space if mapped is None else mapped.policy_space,
+        action_map=mapped,
         horizon=horizon,
         reports_success="success_key" in settings,
         timeout=settings.get("timeout", TIMEOUT),
     )
+
+
+class _First(NamedTuple):
+    """One environment of a family, closed again."""
+
+    maker: Maker
+    observation_space: Box
+    action_space: Box | Discrete
+    action_map: ActionMap | None
+    horizon: int
+    registered: EnvSpec | None
+    sets_tasks: bool
+
+
+def _look_at(env: object, name: str, settings: TaskSettings) -> _First:
+    """Build one environment; raise if an agent cannot use it."""
+    with user_errors(name):
+        maker = _maker(env, settings.get("horizon"))
+    with user_errors(name):
+        maker, built = _first_build(maker, name)
+    try:
+        observations, actions = vectors(built.observation_space), built.action_space
+        action_size(actions)
+        return _First(
+            maker,
+            observations,
+            cast("Box | Discrete", actions),
+            make_action_map(actions, settings.get("actions", "rescale")),
+            _horizon(built, settings.get("horizon")),
+            gymnasium.registry.get(built.spec.id) if built.spec is not None else None,
+            isinstance(built.unwrapped, SetsTasks),
+        )
+    finally:
+        close(built, name)
 
 
 class OwnTasks:
@@ -172,7 +195,7 @@ class OwnTasks:
     Such methods draw from ``self.np_random`` or from NumPy's global generator, which is put back.
     """
 
-    def __init__(self, maker: EnvSpec | Callable[[], GymEnv]) -> None:
+    def __init__(self, maker: Maker) -> None:
         self._env = build(maker, checked=False).unwrapped
 
     def __call__(self, rng: np.random.Generator) -> object:
@@ -195,7 +218,7 @@ def _set_task(env: gymnasium.Env[object, object], task: object) -> None:
     inner.set_task(task)
 
 
-def _maker(env: object, horizon: int | None) -> EnvSpec | Callable[[], GymEnv]:
+def _maker(env: object, horizon: int | None) -> Maker:
     """Return a factory, or an id's spec: a worker may not know the id."""
     # a factory is used as it is
     if not isinstance(env, str):
@@ -223,9 +246,7 @@ def _maker(env: object, horizon: int | None) -> EnvSpec | Callable[[], GymEnv]:
     return spec
 
 
-def _first_build(
-    maker: EnvSpec | Callable[[], GymEnv], name: str
-) -> tuple[EnvSpec | Callable[[], GymEnv], GymEnv]:
+def _first_build(maker: Maker, name: str) -> tuple[Maker, GymEnv]:
     """Return an environment and what builds it, without pictures if necessary.
 
     Some have the mode "rgb_array" but no argument ``render_mode``.

@@ -160,7 +160,6 @@ def model_fields(
     """Return the model fields of a task with some factors, its last parameters.
 
     Args:
-        family: the task's family.
         names: its factors, in order.
         rand_vec: all parameters of the task.
         full: whether the fields are those of the model with visual parts.

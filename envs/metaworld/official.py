@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from contextlib import closing
-from pathlib import Path
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -20,7 +18,6 @@ from metaworld.evaluation import metalearning_evaluation
 from metarl.envs.metaworld.goals import by_family
 from metarl.envs.metaworld.official_agent import EVALUATION_EPISODES, OfficialAgent
 from metarl.envs.metaworld.official_env import OfficialVectorEnv, OutcomeVectorEnv
-from metarl.envs.metaworld.resets import METAWORLD, Families
 from metarl.envs.metaworld.rewards.catalog import RewardVersion
 from metarl.envs.metaworld.vector_env import VectorOptions
 from metarl.evaluation.official import OfficialEvaluation, OfficialSettings
@@ -62,29 +59,6 @@ def official_steps(
     episodes = settings.adaptation_steps * settings.adaptation_episodes
     steps = plan.rounds * (episodes + -(-EVALUATION_EPISODES // plan.slots)) * horizon
     return steps, steps * plan.slots * len({task.family for task in tasks})
-
-
-def official_evaluation(
-    agent: MetaLearner,
-    tasks: Sequence[Task],
-    settings: OfficialSettings,
-    plan: Layout,
-    *,
-    horizon: int,
-    reward: RewardVersion,
-    rng: np.random.Generator,
-    num_threads: int = 0,
-    cache: Path | None = None,
-    known: Families = METAWORLD,
-    on_step: Callable[[int], None] | None = None,
-) -> OfficialEvaluation:
-    """Let Meta-World measure an agent; see :meth:`.OfficiallyEvaluated.official_evaluation`."""
-    chosen = [task for family in by_family(tasks) for task in family[: plan.goals]]
-    options = same_step_options(horizon, reward, num_threads)
-    seed = int(rng.integers(2**31))
-    env = OfficialVectorEnv(chosen, plan.slots, seed=seed, options=options, cache=cache, known=known)
-    with closing(env):
-        return measure_officially(agent, env, settings, plan, rng, on_step)
 
 
 def same_step_options(horizon: int, reward: RewardVersion = "v2", num_threads: int = 0) -> VectorOptions:

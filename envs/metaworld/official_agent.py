@@ -35,10 +35,8 @@ class OfficialAgent:
     """Adapts a meta-learner, which does not change, to a task in each slot of an environment.
 
     Args:
-        learner: whose policies act.
         env: steps them, and keeps what followed.
         episodes: K, the first episodes of each slot, from which an adaptation learns; 1 of a trial.
-        rng: where all noise comes from.
         deterministic: measure the most likely actions; all episodes of a trial are measured.
 
     Raises:

@@ -26,14 +26,10 @@ from metarl.vector_env import Array
 class Outcome(NamedTuple):
     """Results of the last actions of N slots, as their agent gets them."""
 
-    observations: Array
-    """``[N, O]``, of the episode that was stepped: its last one where it is over."""
-    rewards: Array
-    """``[N]``, with the bonus for success."""
-    terminated: Flags
-    """``[N]``."""
-    truncated: Flags
-    """``[N]``."""
+    observations: Array  # ``[N, O]``, of the episode that was stepped: its last one where it is over
+    rewards: Array  # ``[N]``, with the bonus for success
+    terminated: Flags  # ``[N]``
+    truncated: Flags  # ``[N]``
 
     @property
     def ended(self) -> Flags:
@@ -66,8 +62,7 @@ class OutcomeVectorEnv(VectorWrapper[Array, npt.NDArray[np.float32], Array, npt.
         require(mode is AutoresetMode.SAME_STEP, "autoreset_mode must be AutoresetMode.SAME_STEP", mode)
         super().__init__(env)
         self._slots, self._bonus, self._on_step = env, success_bonus, on_step
-        self.env_steps = 0
-        """Environment steps so far, which the evaluator does not count."""
+        self.env_steps = 0  # environment steps so far, which the evaluator does not count
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, object] | None = None

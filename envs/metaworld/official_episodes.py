@@ -25,7 +25,6 @@ class PlaysInTurn(Protocol):
 
     def of_episode(self, episode: torch.Tensor, episodes: int) -> Actor:
         """Return the policy, for K = 1, of each task's episode ``[M]`` of so many."""
-        ...
 
 
 class EpisodesInTurn:

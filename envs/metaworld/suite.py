@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, TypeAlias, cast
 
@@ -25,7 +26,8 @@ from metarl.envs.metaworld.factors import (
     families_varying,
 )
 from metarl.envs.metaworld.goals import PUBLISHED_GOALS, Benchmark, Goal, Goals, by_family, several_goals
-from metarl.envs.metaworld.official import layout, official_evaluation, official_steps
+from metarl.envs.metaworld.official import layout, measure_officially, official_steps, same_step_options
+from metarl.envs.metaworld.official_env import OfficialVectorEnv
 from metarl.envs.metaworld.resets import Families
 from metarl.envs.metaworld.rewards.catalog import RewardVersion
 from metarl.envs.metaworld.tasks import SawyerTasks
@@ -99,19 +101,13 @@ class MetaWorldTasks(SawyerTasks):
         on_step: Callable[[int], None] | None = None,
     ) -> OfficialEvaluation:
         """Measure an agent by Meta-World's evaluator; see :mod:`.metaworld.official`."""
-        return official_evaluation(
-            agent,
-            tasks,
-            settings,
-            layout(self.name, tasks),
-            horizon=self.horizon,
-            reward=self.reward,
-            rng=rng,
-            num_threads=num_workers,
-            cache=cache_folder() / "resets",
-            known=self.known,
-            on_step=on_step,
-        )
+        plan = layout(self.name, tasks)
+        chosen = [task for family in by_family(tasks) for task in family[: plan.goals]]
+        options, seed = same_step_options(self.horizon, self.reward, num_workers), int(rng.integers(2**31))
+        resets, known = cache_folder() / "resets", self.known
+        env = OfficialVectorEnv(chosen, plan.slots, seed=seed, options=options, cache=resets, known=known)
+        with closing(env):
+            return measure_officially(agent, env, settings, plan, rng, on_step)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,12 +162,7 @@ class MetaWorldConfig(SuiteConfig):
         """Return the first goals of each family, as many as the settings say."""
         benchmark = cast("Benchmark", self.kind)
         return several_goals(
-            benchmark,
-            self.goal_seed,
-            family,
-            self.training_goals,
-            self.test_goals,
-            width=self.layout_width,
+            benchmark, self.goal_seed, family, self.training_goals, self.test_goals, width=self.layout_width
         )
 
 

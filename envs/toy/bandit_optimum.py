@@ -122,7 +122,7 @@ def gittins_indices(discount: float, pulls: int, *, lookahead: int = 0, grid: in
     return indices
 
 
-def finite_horizon_indices(pulls: int, *, grid: int = 401) -> Numbers:
+def finite_horizon_indices(pulls: int) -> Numbers:
     """Return indices by pulls left, wins, losses, ``[pulls + 1, pulls + 1, pulls + 1]``.
 
     The price r of a pull at which an arm, played for as long as it is worth it and at most ``left`` times,
@@ -132,15 +132,16 @@ def finite_horizon_indices(pulls: int, *, grid: int = 401) -> Numbers:
 
     States that an episode of ``pulls`` cannot come to, and ``left = 0``, are NaN.
     """
-    prices = np.linspace(0, 1, grid)
+    prices = np.linspace(0, 1, 401)
     indices = np.full((pulls + 1, pulls + 1, pulls + 1), np.nan)
-    earned = np.zeros((pulls + 1, pulls + 1, grid))
+    earned = np.zeros((pulls + 1, pulls + 1, len(prices)))
     for left in range(1, pulls + 1):
         side = pulls - left + 1  # pulls taken before: 0 to side - 1
-        mean = _mean_square(side)[..., None]
+        count = np.arange(side)  # of wins, and of losses
+        mean = ((count[:, None] + 1) / (np.add.outer(count, count) + 2))[..., None]
         pulled = mean - prices + mean * earned[1 : side + 1, :side] + (1 - mean) * earned[:side, 1 : side + 1]
         earned = np.maximum(pulled, 0)
-        reached = np.add.outer(np.arange(side), np.arange(side)) < side
+        reached = np.add.outer(count, count) < side
         indices[left, :side, :side][reached] = _roots(pulled[reached], prices)
     return indices
 
@@ -148,12 +149,6 @@ def finite_horizon_indices(pulls: int, *, grid: int = 401) -> Numbers:
 def _means(taken: int) -> Numbers:
     """Return posterior means after ``taken`` pulls, by wins, ``[taken + 1]``."""
     return np.asarray((np.arange(taken + 1) + 1) / (taken + 2), np.float64)
-
-
-def _mean_square(side: int) -> Numbers:
-    """Return posterior means by wins and losses."""
-    count = np.arange(side)
-    return np.asarray((count[:, None] + 1) / (np.add.outer(count, count) + 2), np.float64)
 
 
 def _roots(differences: Numbers, grid: Numbers) -> Numbers:

@@ -26,11 +26,9 @@ class Explainable(Actor, Protocol):
     @property
     def params(self) -> Params:
         """Stacked parameters, ``[M, ...]``, by name; the part before the last dot is the layer."""
-        ...
 
     def with_params(self, params: Params) -> Explainable:
         """Return the same actor with other parameters."""
-        ...
 
     def activations(self, observations: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return activations ``[M, B, units]`` on observations ``[M, B, O]``, by layer in order.
@@ -38,7 +36,6 @@ class Explainable(Actor, Protocol):
         The activations of the last layer are the most likely actions. Empty if the policy does not show its
         layers.
         """
-        ...
 
 
 def explainable(actor: Actor) -> Explainable:
@@ -56,12 +53,9 @@ class Change:
     """Change of one parameter tensor on T tasks."""
 
     name: str
-    norm: Values
-    """``[T]``, Euclidean norm of the change."""
-    relative: Values | None
-    """``[T]``, change over the norm before adapting; None where that norm is zero."""
-    share: Values
-    """``[T]``, share of the adaptation vector's squared length; zero where nothing moved."""
+    norm: Values  # ``[T]``, Euclidean norm of the change
+    relative: Values | None  # ``[T]``, change over the norm before adapting; None where that norm is zero
+    share: Values  # ``[T]``, share of the adaptation vector's squared length; zero where nothing moved
 
 
 def layer_of(name: str) -> str:

@@ -18,23 +18,18 @@ class LayerChange:
     """Mean movement of a parameter tensor over tasks."""
 
     name: str
-    norm: Interval
-    """Norm of the change."""
-    relative: Interval | None
-    """Change over the norm before adapting; None where that norm is zero."""
-    share: Interval
-    """Share of the adaptation vector's squared length."""
+    norm: Interval  # norm of the change
+    relative: Interval | None  # change over the norm before adapting; None where that norm is zero
+    share: Interval  # share of the adaptation vector's squared length
 
 
 @dataclass(frozen=True)
 class Gain:
     """Gain of adapting some layers over adapting none."""
 
-    variant: str
-    """``"all"``, ``"only layer_0"``, ``"all but layer_0"``."""
+    variant: str  # ``"all"``, ``"only layer_0"``, ``"all but layer_0"``
     of_return: Interval
-    of_success: Interval | None
-    """None where the suite does not say."""
+    of_success: Interval | None  # None where the suite does not say
 
 
 @dataclass(frozen=True)
@@ -44,15 +39,12 @@ class Explanation:
     trace: AdaptationTrace
     adaptation_steps: int
     layer_changes: tuple[LayerChange, ...]
+    # linear CKA of activations before and after, by layer; the last layer's are the actions
     similarities: dict[str, Interval]
-    """Linear CKA of activations before and after, by layer; the last layer's are the actions."""
-    shifts: dict[str, Interval]
-    """How far the activations' mean moved, over their spread, by layer."""
+    shifts: dict[str, Interval]  # how far the activations' mean moved, over their spread, by layer
     task_map: TaskMap
-    likeness: Likeness | None
-    """None where no family has tasks enough."""
-    gains: tuple[Gain, ...]
-    """Gains of every variant but the unadapted one."""
+    likeness: Likeness | None  # None where no family has tasks enough
+    gains: tuple[Gain, ...]  # gains of every variant but the unadapted one
 
     @property
     def layers(self) -> list[str]:

@@ -25,27 +25,21 @@ _LARGEST_BATCH = 2_000_000  # ranks that are held at once
 class TaskMap:
     """Tasks in the plane, except those that do not move the policy."""
 
-    places: tuple[int, ...]
-    """Places of the tasks on the map."""
-    points: Values
-    """``[len(places), 2]``."""
-    shown: float
-    """Share of variance that the plane shows."""
-    cosines: Values
-    """Cosines between adaptation vectors, ``[len(places), len(places)]``."""
+    places: tuple[int, ...]  # places of the tasks on the map
+    points: Values  # ``[len(places), 2]``
+    shown: float  # share of variance that the plane shows
+    cosines: Values  # cosines between adaptation vectors, ``[len(places), len(places)]``
 
 
 @dataclass(frozen=True)
 class Likeness:
     """Test whether close tasks move policies alike."""
 
+    # Spearman's correlation of both distances over the pairs of a family, meaned over families
     correlation: float
-    """Spearman's correlation of both distances over the pairs of a family, meaned over families."""
-    p_value: float
-    """Share of exchanges of tasks within their family that correlate as much (Mantel 1967)."""
+    p_value: float  # share of exchanges of tasks within their family that correlate as much (Mantel 1967)
     pairs: int
-    families: int
-    """Families counted: those of three tasks or more, at different distances from each other."""
+    families: int  # families counted: those of three tasks or more, at different distances from each other
 
 
 def task_map(vectors: Values) -> TaskMap:

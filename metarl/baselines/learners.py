@@ -33,10 +33,8 @@ from metarl.types import Params, Task
 AlgorithmName: TypeAlias = Literal["ppo", "sac"]
 OnStep: TypeAlias = Callable[[int], None]
 
-ROLLOUT = 2048
-"""Transitions of a PPO rollout, SB3's default."""
-MAX_REPLAY = 1_000_000
-"""Transitions that SAC remembers, SB3's default."""
+ROLLOUT = 2048  # transitions of a PPO rollout, SB3's default
+MAX_REPLAY = 1_000_000  # transitions that SAC remembers, SB3's default
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,14 +188,10 @@ ALGORITHMS: dict[AlgorithmName, type[Learner]] = {"ppo": PPOLearner, "sac": SACL
 class SB3Actor:
     """A stable-baselines3 policy as actor on one task."""
 
-    distribution: Callable[[torch.Tensor], Gaussian]
-    """From observations ``[B, O]``, before any squashing."""
-    env: TaskVecEnv
-    """Training environment, with its scaling of actions."""
-    squashed: bool
-    """Whether tanh bounds actions, or clipping does."""
-    task: Task | None = None
-    """Task that an oracle sees."""
+    distribution: Callable[[torch.Tensor], Gaussian]  # from observations ``[B, O]``, before any squashing
+    env: TaskVecEnv  # training environment, with its scaling of actions
+    squashed: bool  # whether tanh bounds actions, or clipping does
+    task: Task | None = None  # task that an oracle sees
 
     @property
     def device(self) -> torch.device:

@@ -55,8 +55,7 @@ class Baseline:
 
     kind: Kind
     algorithm: AlgorithmName = "ppo"
-    budget: int = 1
-    """Multiple of the adaptation budget."""
+    budget: int = 1  # multiple of the adaptation budget
 
     @property
     def pretrained(self) -> bool:
@@ -105,10 +104,8 @@ def planned(config: ComparisonConfig) -> tuple[Baseline, ...]:
 class StepBudgets:
     """Environment steps that each agent may learn from."""
 
-    adaptation: int
-    """Steps on a held-out task that the meta-learned agent adapts on until its last step."""
-    training: int
-    """Steps on all training tasks together."""
+    adaptation: int  # steps on a held-out task that the meta-learned agent adapts on until its last step
+    training: int  # steps on all training tasks together
 
     def on_task(self, baseline: Baseline) -> int:
         """Return a baseline's steps on a held-out task."""

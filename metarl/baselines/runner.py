@@ -21,14 +21,10 @@ from metarl.training.experiment import Experiment
 from metarl.types import Params, Rollout, Task
 from metarl.vector_env import TaskVectorEnv
 
-TASK_SLOTS = 8
-"""Episodes of a held-out task in one rollout of a baseline."""
-PPO_PILOT = 512
-"""Steps that measure the speed of PPO."""
-SAC_PILOT = 10
-"""Steps of all slots, after its warm-up, that measure the speed of SAC."""
-WARM_UP = 100
-"""Environment steps before SAC learns, its default."""
+TASK_SLOTS = 8  # episodes of a held-out task in one rollout of a baseline
+PPO_PILOT = 512  # steps that measure the speed of PPO
+SAC_PILOT = 10  # steps of all slots, after its warm-up, that measure the speed of SAC
+WARM_UP = 100  # environment steps before SAC learns, its default
 MEASURE = "measure"
 
 OnStep: TypeAlias = Callable[[str, int], None]

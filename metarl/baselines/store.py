@@ -25,12 +25,9 @@ SETTINGS = "settings.json"
 class Measured:
     """Measurement of one agent on held-out tasks."""
 
-    evaluation: Evaluation
-    """``[tasks, stages, episodes]``."""
-    task_steps: tuple[int, ...]
-    """Environment steps learned from, by task and stage."""
-    training_steps: int
-    """Environment steps on training tasks before that."""
+    evaluation: Evaluation  # ``[tasks, stages, episodes]``
+    task_steps: tuple[int, ...]  # environment steps learned from, by task and stage
+    training_steps: int  # environment steps on training tasks before that
 
     def to_json(self) -> dict[str, Json]:
         """Return every number as plain JSON."""

@@ -11,8 +11,7 @@ from rich.console import Console, RenderableType
 from metarl.plugins import entry_points
 from metarl.reporting.plain_tables import list_table
 
-NOBODY_READS = 141
-"""Exit code, SIGPIPE's, where the reader is gone, as in ``metarl list | head -1``."""
+NOBODY_READS = 141  # exit code, SIGPIPE's, where the reader is gone, as in ``metarl list | head -1``
 
 
 class _Console(Console):

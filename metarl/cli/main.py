@@ -25,8 +25,7 @@ from metarl.system.caches import keep_matplotlib_quiet
 from metarl.system.launch import is_first_here, launched
 from metarl.system.signals import handled
 
-DEBUG = "METARL_DEBUG"
-"""Environment variable with which another package's command ends in a traceback."""
+DEBUG = "METARL_DEBUG"  # environment variable with which another package's command ends in a traceback
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

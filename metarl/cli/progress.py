@@ -19,6 +19,7 @@ from metarl.errors import Stopped
 from metarl.training import runs
 from metarl.training.divergence import naming_agent
 from metarl.training.experiment import Experiment
+from metarl.training.step_counts import remaining_vector_steps
 
 SECONDS_BETWEEN_LINES = 20.0
 SECONDS_BETWEEN_UPDATES = 0.2
@@ -28,8 +29,6 @@ class Progress:
     """Progress display that observes an experiment.
 
     Args:
-        console: where to.
-        headline: the text above the bar.
         total: amount of work, in the unit of :meth:`advance`; None while it is unknown.
         iterations: number of the last iteration, for a training.
     """
@@ -149,7 +148,10 @@ class _Bar(Bar):
 def watch(experiment: Experiment, console: Console | None = None) -> Progress:
     """Return the progress of a training, its observer."""
     progress = Progress(
-        console or Console(highlight=False), "starting", experiment.vector_steps, experiment.config.iterations
+        console or Console(highlight=False),
+        "starting",
+        remaining_vector_steps(experiment),
+        experiment.config.iterations,
     )
     experiment.observers = [progress]
     return progress

@@ -29,10 +29,8 @@ from metarl.types import Json, Rollout
 class Plan:
     """How often a policy adapts, and from what."""
 
-    steps: int
-    """Adaptations that are tried."""
-    episodes: int
-    """Episodes that each learns from."""
+    steps: int  # adaptations that are tried
+    episodes: int  # episodes that each learns from
     horizon: int
     action_size: int
     deterministic: bool
@@ -44,23 +42,17 @@ class Plan:
 class Decision:
     """What became of an adapted policy."""
 
-    attempt: int
-    """Counted from 1."""
+    attempt: int  # counted from 1
+    # refused policies never acted; those rolled back did in few episodes
     outcome: Literal["kept", "rolled back", "refused"]
-    """Refused policies never acted; those rolled back did in few episodes."""
     reason: str
+    # from the policy before, in nats an action; None where the agent does not show its distributions
     kl: float | None
-    """From the policy before, in nats an action; None where the agent does not show its distributions."""
-    before: float
-    """Mean return of the policy before."""
-    episodes_before: int
-    """Number of its episodes."""
-    after: float | None
-    """Mean return of the new policy's episodes on trial; None of a refused one."""
-    episodes_after: int
-    """Number of them."""
-    bound: float
-    """Least mean return of so many episodes with which the policy is kept."""
+    before: float  # mean return of the policy before
+    episodes_before: int  # number of its episodes
+    after: float | None  # mean return of the new policy's episodes on trial; None of a refused one
+    episodes_after: int  # number of them
+    bound: float  # least mean return of so many episodes with which the policy is kept
 
     def sentence(self) -> str:
         """Describe the decision, and how much better or worse adapting made things."""
@@ -80,19 +72,12 @@ class Decision:
 
 
 class Adaptation:
-    """The policy of a session, as its episodes have made it.
-
-    Args:
-        agent: trained; it is not changed.
-        plan: how it adapts.
-    """
+    """The policy of a session, as its episodes have made it."""
 
     def __init__(self, agent: MetaLearner, plan: Plan) -> None:
         self._agent, self._plan = agent, plan
-        self.policy = Policy(agent.initial_actor(1, self._rng("start", 0)))
-        """Which acts in the next episode."""
-        self.path: tuple[Rollout, ...] = ()
-        """The experience learned from, by step."""
+        self.policy = Policy(agent.initial_actor(1, self._rng("start", 0)))  # which acts in the next episode
+        self.path: tuple[Rollout, ...] = ()  # the experience learned from, by step
         self.decisions: list[Decision] = []
         self.returns: list[list[float]] = [[]]
         """Returns of each policy that was kept, the unadapted one first."""
@@ -125,11 +110,7 @@ class Adaptation:
 
     @one_thread()
     def take(self, number: int, episode: Episode) -> list[Decision]:
-        """Learn from the next episode; return the decision.
-
-        Raises:
-            MetarlError: if the agent cannot adapt from it.
-        """
+        """Learn from the next episode; return the decision; MetarlError if the agent cannot adapt from it."""
         decided = len(self.decisions)
         rollout = episode.rollout(self.acting(number), self._plan.horizon)
         self._pool.append(rollout)
@@ -212,5 +193,4 @@ class _Trial:
     policy: Policy
     path: tuple[Rollout, ...]
     kl: float | None
-    returns: list[float] = field(default_factory=list)
-    """Of the new policy."""
+    returns: list[float] = field(default_factory=list)  # of the new policy

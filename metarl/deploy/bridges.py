@@ -25,33 +25,26 @@ class Robot(Protocol):
     @property
     def observation_features(self) -> Mapping[str, object]:
         """Names of observations; ``float``, or the shape of an array."""
-        ...
 
     @property
     def action_features(self) -> Mapping[str, object]:
         """Names of actions, which are numbers."""
-        ...
 
     @property
     def is_connected(self) -> bool:
         """Whether the robot can be asked and moved."""
-        ...
 
     def connect(self) -> None:
         """Begin to talk to the robot."""
-        ...
 
     def disconnect(self) -> None:
         """End it."""
-        ...
 
     def get_observation(self) -> Mapping[str, object]:
         """Return what the sensors show now."""
-        ...
 
     def send_action(self, action: dict[str, float]) -> Mapping[str, object]:
         """Send actions, and return those that were taken."""
-        ...
 
 
 @runtime_checkable
@@ -60,7 +53,6 @@ class Paced(Protocol):
 
     def set_pace(self, wait: Callable[[], None]) -> None:
         """Call ``wait`` in each step, after sending the action and before observing."""
-        ...
 
 
 @runtime_checkable
@@ -69,7 +61,6 @@ class Halting(Protocol):
 
     def halt(self) -> None:
         """Hold still: an episode has ended."""
-        ...
 
 
 class RobotEnv(gymnasium.Env[Array, Array]):

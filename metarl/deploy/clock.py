@@ -15,11 +15,9 @@ class Clock(Protocol):
 
     def now(self) -> float:
         """Return seconds since any fixed moment."""
-        ...
 
     def sleep_until(self, moment: float) -> None:
         """Wait for a moment; return at once if it has passed."""
-        ...
 
 
 class WallClock:
@@ -35,10 +33,7 @@ class WallClock:
 
 
 class SimulatedClock:
-    """Time that passes only while somebody is busy.
-
-    A rehearsal of hours on it takes seconds.
-    """
+    """Time that passes only while somebody is busy. A rehearsal of hours on it takes seconds."""
 
     def __init__(self) -> None:
         self._now = 0.0
@@ -59,8 +54,7 @@ class SimulatedClock:
 class Spread(NamedTuple):
     """Median, 99th percentile and worst of some durations."""
 
-    median: float
-    """Seconds, like the others."""
+    median: float  # seconds, like the others
     p99: float
     worst: float
 
@@ -83,7 +77,6 @@ class Pacer:
     passed are left out, so that no burst of hurried steps follows.
 
     Args:
-        clock: where time comes from.
         frequency: ticks a second; 0 never waits.
     """
 
@@ -95,10 +88,8 @@ class Pacer:
         """Begin a grid now."""
         self._start = self._last = self._clock.now()
         self._tick = 0
-        self.missed = 0
-        """Deadlines that were missed."""
-        self.periods: list[float] = []
-        """Seconds from each tick to the next."""
+        self.missed = 0  # deadlines that were missed
+        self.periods: list[float] = []  # seconds from each tick to the next
 
     def wait(self) -> None:
         """Sleep until the next tick."""

@@ -27,32 +27,26 @@ GymEnv: TypeAlias = "gymnasium.Env[object, object]"
 ActionMode: TypeAlias = Literal["as-trained", "rescale", "clip"]
 SUCCESS = ("success", "is_success")
 """Keys of ``info`` that say whether the task is solved; gymnasium-robotics has the second."""
-STOP = "stop"
-"""Key of ``info`` by which an environment asks to stop."""
+STOP = "stop"  # key of ``info`` by which an environment asks to stop
 
 
 class Seen(NamedTuple):
     """What a step returned."""
 
-    observation: Vector | None
-    """``[O]``; None if none arrived."""
+    observation: Vector | None  # ``[O]``; None if none arrived
     reward: float
     terminated: bool
     truncated: bool
-    success: bool | None
-    """None where the environment does not say."""
+    success: bool | None  # None where the environment does not say
     asks_to_stop: bool
-    sent: npt.NDArray[np.generic]
-    """The action that the environment got."""
+    sent: npt.NDArray[np.generic]  # the action that the environment got
 
 
 class CheckedEnv:
     """An environment behind the limits of safety.
 
     Args:
-        env: the user's.
         suite: which the agent was trained on.
-        safety: limits of actions.
         actions: how the policy's actions become the environment's.
 
     Raises:
@@ -87,8 +81,7 @@ class CheckedEnv:
         self._bonus = suite.bonus if isinstance(suite, BonusTasks) else 0.0
         self._step = 0
         self._before: npt.NDArray[np.float64] | None = None
-        self.clipped = self.slowed = 0
-        """Steps of the episode in which a limit of range or of rate acted."""
+        self.clipped = self.slowed = 0  # steps of the episode in which a limit of range or of rate acted
 
     def set_pace(self, wait: Callable[[], None]) -> bool:
         """Let the environment wait between sending and observing, if it can."""

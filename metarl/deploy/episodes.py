@@ -46,40 +46,30 @@ class End(StrEnum):
 
 UNSAFE = (End.WORKSPACE, End.RETURN, End.ASKED, End.DEADLINES, End.DROPPED, End.NOT_FINITE)
 """Ends that safety brought about."""
-STOPS_SESSION = (End.ASKED, End.DEADLINES, End.DROPPED)
-"""Ends after which no further episode begins."""
+STOPS_SESSION = (End.ASKED, End.DEADLINES, End.DROPPED)  # ends after which no further episode begins
 
 
 class Step(NamedTuple):
     """One step, as it is written."""
 
-    observation: Vector
-    """``[O]``, which the policy saw."""
-    action: Vector
-    """``[A]``, which the policy drew."""
+    observation: Vector  # ``[O]``, which the policy saw
+    action: Vector  # ``[A]``, which the policy drew
     log_prob: float
-    sent: npt.NDArray[np.generic]
-    """What the environment got, within all limits."""
+    sent: npt.NDArray[np.generic]  # what the environment got, within all limits
     reward: float
-    success: bool | None
-    """None where the environment does not say."""
-    latency: float
-    """Seconds that the policy took."""
+    success: bool | None  # None where the environment does not say
+    latency: float  # seconds that the policy took
 
 
 @dataclass(frozen=True)
 class Episode:
     """One whole episode."""
 
-    observations: Vector
-    """``[T, O]``."""
-    actions: Vector
-    """``[T, A]``."""
-    log_probs: Vector
-    """``[T]``, likewise rewards."""
+    observations: Vector  # ``[T, O]``
+    actions: Vector  # ``[T, A]``
+    log_probs: Vector  # ``[T]``, likewise rewards
     rewards: Vector
-    success: tuple[bool | None, ...]
-    """Of each step."""
+    success: tuple[bool | None, ...]  # of each step
     end: End
     final_observation: Vector
 
@@ -103,10 +93,6 @@ class Episode:
         """Return the episode as agents learn from it, ``[1, 1, T, ...]``.
 
         The policy sees it once more, which gives what it adds to each step, and its memory.
-
-        Args:
-            acting: the policy of the episode, at its start.
-            horizon: T.
         """
         initial_memory, steps = acting.memory, len(self.rewards)
         # the actions are those that were taken, whatever the policy would draw now
@@ -149,11 +135,7 @@ class Episode:
 
 
 class Journal:
-    """Writes the steps of one episode.
-
-    Args:
-        path: the file, which must be new.
-    """
+    """Writes the steps of one episode to a new file."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.steps = path, 0
@@ -188,11 +170,7 @@ def episode_file(folder: Path, number: int) -> Path:
 
 
 def read_episodes(folder: Path) -> list[Episode]:
-    """Return all whole episodes, in order.
-
-    Raises:
-        MetarlError: if a file is damaged.
-    """
+    """Return all whole episodes, in order; MetarlError if a file is damaged."""
     found: list[Episode] = []
     while (path := episode_file(folder, len(found))).exists() and (episode := read_episode(path)):
         found.append(episode)
@@ -200,11 +178,7 @@ def read_episodes(folder: Path) -> list[Episode]:
 
 
 def read_episode(path: Path) -> Episode | None:
-    """Return an episode; None if interrupted.
-
-    Raises:
-        MetarlError: if the file is damaged.
-    """
+    """Return an episode; None if interrupted; MetarlError if the file is damaged."""
     lines = path.read_bytes().splitlines(keepends=True)
     if lines and not lines[-1].endswith(b"\n"):  # cut short by a kill
         lines.pop()

@@ -18,19 +18,15 @@ from metarl.vector_env import Array
 class Limited(NamedTuple):
     """An action within limits, and those that acted."""
 
-    action: npt.NDArray[np.generic]
-    """``[A]``, in the environment's dtype."""
-    clipped: bool
-    """Whether the action was beyond its range."""
-    slowed: bool
-    """Whether it was too far from its predecessor."""
+    action: npt.NDArray[np.generic]  # ``[A]``, in the environment's dtype
+    clipped: bool  # whether the action was beyond its range
+    slowed: bool  # whether it was too far from its predecessor
 
 
 class ActionLimits:
     """Clips actions ``[A]`` to a range and to a rate of change.
 
     Args:
-        space: the environment's.
         safety: limits of the user's own, within the space's bounds.
 
     Raises:

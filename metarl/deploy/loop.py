@@ -20,8 +20,7 @@ from metarl.step_values import TRUTH, UnfitValue, truth
 
 logger = logging.getLogger("metarl.deploy")
 
-Workspace = Callable[[Vector], bool]
-"""Whether an observation ``[O]`` is inside the workspace."""
+Workspace = Callable[[Vector], bool]  # whether an observation ``[O]`` is inside the workspace
 
 
 @dataclass
@@ -29,12 +28,9 @@ class Timing:
     """How a loop kept its time, in seconds."""
 
     periods: list[float] = field(default_factory=list)
-    latencies: list[float] = field(default_factory=list)
-    """Of the policy."""
-    missed: int = 0
-    """Deadlines."""
-    dropped: int = 0
-    """Observations that were missing."""
+    latencies: list[float] = field(default_factory=list)  # of the policy
+    missed: int = 0  # deadlines
+    dropped: int = 0  # observations that were missing
 
     @property
     def period(self) -> Spread | None:
@@ -53,13 +49,11 @@ class Loop:
 
     env: CheckedEnv
     clock: Clock
-    frequency: float
-    """Steps a second; 0 leaves the pace to the environment."""
+    frequency: float  # steps a second; 0 leaves the pace to the environment
     safety: SafetySettings
     workspace: Workspace | None = None
     should_stop: Callable[[], bool] = never
-    timing: Timing = field(default_factory=Timing)
-    """Of all episodes so far."""
+    timing: Timing = field(default_factory=Timing)  # of all episodes so far
 
     def run(self, acting: Acting, journal: Journal, horizon: int) -> End:
         """Run an episode to its end.

@@ -26,31 +26,24 @@ from metarl.training.experiment import Experiment
 from metarl.types import Json, Rollout, Task
 from metarl.vector_env import Array
 
-TOLERANCE = 1e-5
-"""Most that an action may differ from PyTorch's, relative to its size where that is above 1."""
+TOLERANCE = 1e-5  # most that an action may differ from PyTorch's, relative to its size where that is above 1
 Numbers = npt.NDArray[np.generic]
 
 
 class Checked(NamedTuple):
     """How an exported policy was compared with PyTorch's."""
 
-    difference: float
-    """Largest of an action's numbers, relative to their size where that is above 1."""
+    difference: float  # largest of an action's numbers, relative to their size where that is above 1
     episodes: int
-    steps: int
-    """Of all episodes."""
-    inputs: list[str]
-    """What the policy takes, such as ``observation [39]``."""
+    steps: int  # of all episodes
+    inputs: list[str]  # what the policy takes, such as ``observation [39]``
 
 
 def write_onnx(experiment: Experiment, actor: Actor, task: Task, path: Path, adapted_to: str) -> Checked:
     """Write a policy's checked ONNX file.
 
     Args:
-        experiment: that trained it.
-        actor: of one task.
         task: whose episodes it is checked on.
-        path: of the file.
         adapted_to: what the policy has adapted to, in words for the file; empty if to nothing.
 
     Raises:
@@ -88,11 +81,7 @@ def control_step(experiment: Experiment) -> float | None:
 
 
 class OnnxPolicy:
-    """An exported policy in ONNX Runtime.
-
-    Args:
-        content: of the file.
-    """
+    """An exported policy in ONNX Runtime."""
 
     def __init__(self, content: bytes) -> None:
         options = onnxruntime.SessionOptions()

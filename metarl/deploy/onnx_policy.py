@@ -38,8 +38,6 @@ def policy_model(actor: Actor, suite: TaskDistribution, about: Mapping[str, Json
 
     Args:
         actor: of one task.
-        suite: gives spaces and the map of actions.
-        about: further properties of the file.
 
     Raises:
         MetarlError: if a step does something that has no translation to ONNX.

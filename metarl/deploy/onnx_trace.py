@@ -27,11 +27,7 @@ ONNX_TYPES: dict[torch.dtype, int] = {
 
 
 class Trace(TorchDispatchMode):
-    """Records the operations on some tensors, within ``with``.
-
-    Args:
-        inputs: the graph's inputs by name.
-    """
+    """Records the operations on some tensors, within ``with``."""
 
     def __init__(self, inputs: Params) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # PyTorch's

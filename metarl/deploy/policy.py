@@ -23,7 +23,6 @@ class ShowsDistribution(Protocol):
 
     def distribution(self, inputs: Inputs, memory: Params) -> Distribution:
         """Return the distribution of actions, ``[M, K, A]``."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -45,14 +44,7 @@ class Policy:
 
 
 class Acting:
-    """A policy that steps along an episode.
-
-    Args:
-        policy: which acts.
-        action_size: A.
-        generator: where its noise comes from.
-        deterministic: take the most likely actions.
-    """
+    """A policy that steps along an episode."""
 
     def __init__(
         self, policy: Policy, action_size: int, generator: torch.Generator, *, deterministic: bool

@@ -44,8 +44,7 @@ from metarl.types import Json
 
 logger = logging.getLogger("metarl.deploy")
 
-Trained = str | os.PathLike[str]
-"""Folder of a run, or one checkpoint's."""
+Trained = str | os.PathLike[str]  # folder of a run, or one checkpoint's
 NOTHING: Mapping[str, Json] = MappingProxyType({})
 
 
@@ -54,15 +53,11 @@ class Outcome:
     """What a session came to."""
 
     folder: Path
-    agent: MetaLearner
-    """As it was trained."""
-    episodes: tuple[Episode, ...]
-    """All whole ones, those before a stop too."""
+    agent: MetaLearner  # as it was trained
+    episodes: tuple[Episode, ...]  # all whole ones, those before a stop too
     adaptation: Adaptation
-    timing: Timing
-    """Of the episodes since the session's last start."""
-    stopped: str = ""
-    """Why it ended before its last episode; empty if it did not."""
+    timing: Timing  # of the episodes since the session's last start
+    stopped: str = ""  # why it ended before its last episode; empty if it did not
 
     @property
     def decisions(self) -> list[Decision]:
@@ -155,7 +150,6 @@ def go_on(
     """Go on with a session that was stopped, or for more episodes.
 
     Args:
-        folder: of the session.
         env: as for :func:`adapt`.
         episodes: of the whole session, if not as many as before.
         workspace: as for :func:`adapt`.

@@ -18,7 +18,8 @@ from metarl.deploy.adaptation import Decision
 from metarl.deploy.episodes import read_episodes
 from metarl.deploy.settings import DeploySettings, settings_from_json, settings_to_json
 from metarl.errors import MetarlError, naming, require
-from metarl.storage.checkpoints import Checkpoint, save
+from metarl.storage.checkpoint_files import Checkpoint
+from metarl.storage.checkpoints import save
 from metarl.storage.files import encode_json, write_folder, write_json
 from metarl.storage.run_checkpoints import open_checkpoint
 from metarl.storage.run_folder import ADAPTATION, CHECKPOINTS, CONFIG
@@ -35,8 +36,7 @@ class Session:
 
     folder: Path
     settings: DeploySettings
-    about: Mapping[str, Json]
-    """Whatever the one who started it wrote down, such as where the environment is."""
+    about: Mapping[str, Json]  # whatever the one who started it wrote down, such as where the environment is
 
     @property
     def episodes(self) -> Path:
@@ -52,11 +52,7 @@ class Session:
 def start_session(
     folder: Path, checkpoint: Checkpoint, settings: DeploySettings, about: Mapping[str, Json]
 ) -> Session:
-    """Make the folder of a new session.
-
-    Raises:
-        MetarlError: if it exists, or cannot be made.
-    """
+    """Make the folder of a new session; MetarlError if it exists, or cannot be made."""
     if folder.exists():
         known = (folder / ADAPTATION).is_file()
         mend = f"resume it with: metarl adapt --resume {folder}" if known else "choose another --output"
@@ -68,22 +64,14 @@ def start_session(
     except OSError as error:
         raise MetarlError(f"The folder {folder} cannot be made: {error.strerror}.") from error
     agent = State(checkpoint.agent.tensors, checkpoint.agent.values)  # acting needs no replay buffer
-    save(
-        folder / CHECKPOINTS,
-        replace(checkpoint, agent=agent, physics=trained_under(checkpoint)),
-        keep=1,
-    )
+    save(folder / CHECKPOINTS, replace(checkpoint, agent=agent, physics=trained_under(checkpoint)), keep=1)
     session = Session(folder, settings, dict(about))
     session.write([], [])
     return session
 
 
 def open_session(folder: Path, episodes: int | None = None) -> Session:
-    """Open a session to continue it.
-
-    Args:
-        folder: of the session.
-        episodes: another number of episodes, from now on.
+    """Open a session to continue it, from now on for ``episodes`` if they are given.
 
     Raises:
         MetarlError: if it is none, it is damaged, or it was killed before its agent was there.

@@ -14,10 +14,8 @@ class Factor(NamedTuple):
     """One factor of some tasks."""
 
     name: str
-    trained: tuple[float, float]
-    """Its range in training."""
-    values: tuple[float, ...]
-    """Of each task; NaN where the task's family does not have it."""
+    trained: tuple[float, float]  # its range in training
+    values: tuple[float, ...]  # of each task; NaN where the task's family does not have it
 
     def to_json(self) -> dict[str, Json]:
         """Return range and values; null where a family does not have it."""

@@ -25,10 +25,8 @@ _GRID = 2001  # probabilities that are tried: ends are exact to 0.0005
 class Source(NamedTuple):
     """One source of chance: seeds, or tasks."""
 
-    variance: Values
-    """``[K]``, its part of each estimate's variance."""
-    dof: Values
-    """``[K]``, degrees of freedom of that variance."""
+    variance: Values  # ``[K]``, its part of each estimate's variance
+    dof: Values  # ``[K]``, degrees of freedom of that variance
 
 
 class Limits(NamedTuple):
@@ -52,7 +50,6 @@ def limits(
     Args:
         found: ``[K]``.
         source: its variance; where this is zero the interval has no width.
-        level: confidence.
         bounds: least and greatest value that an estimate can have.
     """
     outside = (1 - level) / 2
@@ -131,7 +128,6 @@ def rank_limits(
         seeds: S and S'.
         concordance: W, Kendall's coefficient of concordance of each run's seeds over the tasks.
         tasks: ``[1]``, interval for the tasks as a source of chance.
-        level: confidence.
     """
     ours, theirs = seeds
     grid = np.linspace(0, 1, _GRID)

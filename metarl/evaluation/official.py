@@ -30,20 +30,14 @@ class OfficialSettings:
 class OfficialEvaluation:
     """Result of a publisher's own evaluator."""
 
-    evaluator: str
-    """Its name, ``"metaworld.evaluation.metalearning_evaluation"``."""
+    evaluator: str  # its name, ``"metaworld.evaluation.metalearning_evaluation"``
     settings: OfficialSettings
-    tasks: int
-    """Tasks measured."""
-    counted_episodes: int
-    """Episodes counted, of all measured ones."""
-    success_rate: float
-    """Mean over families."""
-    mean_return: float
-    """Undiscounted, of the counted episodes."""
+    tasks: int  # tasks measured
+    counted_episodes: int  # episodes counted, of all measured ones
+    success_rate: float  # mean over families
+    mean_return: float  # undiscounted, of the counted episodes
     family_successes: dict[str, float]
-    env_steps: int
-    """Environment steps taken, including the adaptation's."""
+    env_steps: int  # environment steps taken, including the adaptation's
 
     def to_json(self) -> dict[str, Json]:
         """Return every number as plain JSON."""
@@ -57,7 +51,6 @@ class OfficiallyEvaluated(Protocol):
 
     def official_steps(self, tasks: Sequence[Task], settings: OfficialSettings) -> tuple[int, int]:
         """Return the evaluation's most vector and environment steps."""
-        ...
 
     def official_evaluation(
         self,
@@ -74,4 +67,3 @@ class OfficiallyEvaluated(Protocol):
         The evaluator may take some of the held-out tasks only. ``num_workers`` are processes or threads, 0
         for one a core; ``on_step`` is that of :func:`metarl.rollouts.collect.collect`.
         """
-        ...

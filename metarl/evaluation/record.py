@@ -17,12 +17,10 @@ from metarl.types import Json, Rollout, Task
 from metarl.vector_env import Array
 
 Successes = npt.NDArray[np.bool_]
-HELD_STEPS = 10
-"""Steps at the end of an episode over which a held success lasts."""
+HELD_STEPS = 10  # steps at the end of an episode over which a held success lasts
 KINDS = ("success", "success_last", "success_held")
 """Kinds of success: at any step, at the last step, and held for the last ten steps."""
-EXPERIENCE = "experience_episodes"
-"""Axis name of an agent with a memory."""
+EXPERIENCE = "experience_episodes"  # axis name of an agent with a memory
 
 
 @dataclass(frozen=True)
@@ -96,11 +94,7 @@ class Evaluation:
 
 
 def evaluation_from_json(data: Mapping[str, Json]) -> Evaluation:
-    """Return the evaluation that :meth:`Evaluation.to_json` wrote.
-
-    Raises:
-        MetarlError: if it did not write this.
-    """
+    """Return the evaluation that :meth:`Evaluation.to_json` wrote; MetarlError if it did not write this."""
     tasks, env_steps = data.get("tasks"), data.get("env_steps")
     if not isinstance(tasks, list) or not isinstance(env_steps, int):
         raise MetarlError("An evaluation needs a list of tasks and a number of env_steps; here they are not.")
@@ -133,14 +127,10 @@ def _flags(values: Json) -> Successes | None:
 class Axis:
     """Axis of the stages of an evaluation."""
 
-    name: str
-    """Column name, such as ``"adaptation_steps"``."""
-    label: str
-    """Label in figures."""
-    short: str
-    """Heading of a narrow column."""
-    values: tuple[int, ...]
-    """Stages, such as ``(0, 1, 2)`` adaptation steps."""
+    name: str  # column name, such as ``"adaptation_steps"``
+    label: str  # label in figures
+    short: str  # heading of a narrow column
+    values: tuple[int, ...]  # stages, such as ``(0, 1, 2)`` adaptation steps
 
     def stage(self, index: int) -> str:
         """Describe a stage, as ``"2 adaptation steps"`` or ``"1 episode of experience"``."""

@@ -29,11 +29,9 @@ from metarl.system.threads import one_thread
 from metarl.tasks import TaskDistribution
 from metarl.types import Json, Params, Task
 
-EPISODES = {"idle": 1, "random": 3}
-"""Episodes of each task, by policy."""
+EPISODES = {"idle": 1, "random": 3}  # episodes of each task, by policy
 _SLOTS = 100
-_FORMAT = 1
-"""Raised when a change makes earlier numbers untrue."""
+_FORMAT = 1  # raised when a change makes earlier numbers untrue
 
 
 @dataclass(frozen=True)
@@ -107,11 +105,8 @@ def references(
     """Return the references of some tasks, from the cache or measured now.
 
     Args:
-        suite: of the tasks.
-        tasks: to measure on.
         settings: everything that the suite's numbers depend on: its config and the success bonus.
         physics: engine and versions of the simulator; numbers of one are never taken for another.
-        engine: steps the environments.
         num_workers: processes or threads; 0 for one a core.
         on_step: as in :func:`metarl.rollouts.collect.collect`.
     """
@@ -179,25 +174,16 @@ def reference_steps(num_tasks: int, horizon: int) -> int:
     return sum(-(-num_tasks // max(1, slots // episodes)) * horizon for episodes in EPISODES.values())
 
 
-def rates_by_family(evaluation: Evaluation, step: int = -1) -> dict[str, dict[str, float]]:
-    """Return mean return and success rates of all tasks, then of each family if there are several.
-
-    Args:
-        evaluation: of any policy.
-        step: place of the stage.
-    """
+def rates_by_family(evaluation: Evaluation) -> dict[str, dict[str, float]]:
+    """Return means after the last step, of all tasks and then of each family if there are several."""
     families = sorted({task.family for task in evaluation.tasks})
     parts = {"all": evaluation} | (
         {name: evaluation.only(name) for name in families} if len(families) > 1 else {}
     )
     return {
         name: {
-            "return": float(part.task_returns[:, step].mean()),
-            **{
-                kind: float(rates[:, step].mean())
-                for kind in KINDS
-                if (rates := part.rates(kind)) is not None
-            },
+            "return": float(part.task_returns[:, -1].mean()),
+            **{kind: float(rates[:, -1].mean()) for kind in KINDS if (rates := part.rates(kind)) is not None},
         }
         for name, part in parts.items()
     }

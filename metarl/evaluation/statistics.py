@@ -67,23 +67,18 @@ class Aggregates(NamedTuple):
     """Mean, interquartile mean and median, with intervals."""
 
     mean: Interval
-    iqm: Interval
-    """Mean of the middle half of scores, which outliers move little."""
-    median: Interval
-    """Median over tasks of the mean over seeds."""
+    iqm: Interval  # mean of the middle half of scores, which outliers move little
+    median: Interval  # median over tasks of the mean over seeds
 
 
 class Profile(NamedTuple):
     """Share of scores above each threshold (Agarwal et al. 2021, section 4.2)."""
 
-    thresholds: Values
-    """``[K]``."""
-    shares: tuple[Interval, ...]
-    """K shares, each with its own interval."""
+    thresholds: Values  # ``[K]``
+    shares: tuple[Interval, ...]  # K shares, each with its own interval
 
 
-RATE = (0.0, 1.0)
-"""Bounds of a share or a probability."""
+RATE = (0.0, 1.0)  # bounds of a share or a probability
 DEFAULT = Bootstrap()
 
 
@@ -120,8 +115,6 @@ def confidence_interval(values: Values, rng: np.random.Generator, how: Bootstrap
 
     Args:
         values: ``[T]``, one number for each task, or ``[S, T]``, for each seed and task.
-        rng: source of resamples.
-        how: level, coverage and bounds of the interval.
 
     Raises:
         MetarlError: if there are no values, one is not finite, or the strata are not one for each task.
@@ -208,8 +201,6 @@ def probability_of_improvement(
     Args:
         ours: ``[S, T]``, or ``[T]`` of one seed.
         theirs: ``[S', T]`` on the same tasks in the same order.
-        rng: source of resamples.
-        how: level and coverage of the interval.
 
     Raises:
         MetarlError: if the tasks are not equally many, or as in :func:`confidence_interval`.

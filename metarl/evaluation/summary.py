@@ -20,10 +20,8 @@ from metarl.evaluation.statistics import (
 )
 from metarl.functional.ranks import spearman
 
-FEWEST_RANKED = 5
-"""Fewest tasks with a meaningful rank correlation."""
-LEAST_AGREEMENT = 0.3
-"""Rank correlation below which return and success disagree."""
+FEWEST_RANKED = 5  # fewest tasks with a meaningful rank correlation
+LEAST_AGREEMENT = 0.3  # rank correlation below which return and success disagree
 
 
 @dataclass(frozen=True)
@@ -31,13 +29,10 @@ class Measures:
     """Aggregates of returns or successes after 0, 1, … adaptation steps."""
 
     means: tuple[Interval, ...]
-    iqms: tuple[Interval, ...]
-    """Interquartile means."""
+    iqms: tuple[Interval, ...]  # interquartile means
     medians: tuple[Interval, ...]
-    gains: tuple[Interval, ...]
-    """Mean over tasks of the score after k steps minus that before adapting."""
-    worse: tuple[Interval, ...]
-    """Share of tasks that adapting makes worse."""
+    gains: tuple[Interval, ...]  # mean over tasks of the score after k steps minus that before adapting
+    worse: tuple[Interval, ...]  # share of tasks that adapting makes worse
 
 
 @dataclass(frozen=True)
@@ -49,8 +44,7 @@ class Summary:
     """
 
     of_return: Measures
-    of_success: Measures | None
-    """None where the suite does not say."""
+    of_success: Measures | None  # None where the suite does not say
 
     @property
     def measures(self) -> dict[str, Measures]:

@@ -28,10 +28,8 @@ Classifier: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 class Episode(NamedTuple):
     """One classification problem; class n of the support is class n of the queries."""
 
-    support: torch.Tensor
-    """``[N, K, ...]``."""
-    queries: torch.Tensor
-    """``[N, Q / N, ...]``."""
+    support: torch.Tensor  # ``[N, K, ...]``
+    queries: torch.Tensor  # ``[N, Q / N, ...]``
 
 
 def prototypes(support: torch.Tensor) -> torch.Tensor:

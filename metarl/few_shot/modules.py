@@ -63,8 +63,7 @@ class TaskLosses:
 
     model: nn.Module
     loss: Loss
-    batched: bool = True
-    """One call for all tasks by ``torch.func.vmap``, or one call for each task."""
+    batched: bool = True  # one call for all tasks by ``torch.func.vmap``, or one call for each task
 
     def __call__(self, params: Params, examples: Examples) -> torch.Tensor:
         """Return losses ``[M]`` on examples ``[M, n, ...]``."""

@@ -17,10 +17,8 @@ Examples: TypeAlias = "tuple[torch.Tensor, torch.Tensor]"
 class Task(NamedTuple):
     """A task, or M stacked tasks ``[M, n, ...]``."""
 
-    support: Examples
-    """Examples that a model adapts to."""
-    query: Examples
-    """Examples that test the adapted model."""
+    support: Examples  # examples that a model adapts to
+    query: Examples  # examples that test the adapted model
 
 
 def check_examples(examples: object, what: str) -> Examples:

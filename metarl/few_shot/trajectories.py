@@ -73,10 +73,8 @@ def condition(rollout: Rollout, context: torch.Tensor) -> Rollout:
 class Conditioned:
     """An :class:`~metarl.meta_learner.Actor` that appends contexts to observations."""
 
-    actor: Actor
-    """Acts on observations ``[M, K, O + E]``."""
-    context: torch.Tensor
-    """``[M, E]``, each task's prototype for instance."""
+    actor: Actor  # acts on observations ``[M, K, O + E]``
+    context: torch.Tensor  # ``[M, E]``, each task's prototype for instance
 
     @property
     def device(self) -> torch.device:

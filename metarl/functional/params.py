@@ -13,8 +13,7 @@ import torch
 from metarl.errors import MetarlError, require
 from metarl.types import Params
 
-MOST_NAMED = 3
-"""Differing parameters that a message names."""
+MOST_NAMED = 3  # differing parameters that a message names
 
 
 def stack(params: Params, num_tasks: int) -> Params:

@@ -25,7 +25,6 @@ class Policy(Protocol):
 
     def __call__(self, params: Params, observations: torch.Tensor) -> Distribution:
         """Return action distributions for observations ``[M, B, O]``."""
-        ...
 
 
 def policy_gradient_loss(policy: Policy, params: Params, batch: Batch) -> torch.Tensor:
@@ -52,7 +51,6 @@ class UpdateRule(Protocol):
             gradients: of the parameters that adapt, stacked; constants in a first-order inner loop.
             losses: ``[M]``, each task's loss at ``params``; likewise.
         """
-        ...
 
 
 def descend(inner_lr: float | Params) -> UpdateRule:

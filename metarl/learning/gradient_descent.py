@@ -86,8 +86,7 @@ class LossAndMetrics(NamedTuple):
 Objective: TypeAlias = Callable[[Params], LossAndMetrics]
 """One chunk's part of the objective; losses and metrics of all chunks add up."""
 
-Objectives: TypeAlias = Sequence[Objective] | Shared[Objective]
-"""All chunks' parts, or those of this rank."""
+Objectives: TypeAlias = Sequence[Objective] | Shared[Objective]  # all chunks' parts, or those of this rank
 
 
 class LossAndGradient(NamedTuple):
@@ -176,11 +175,8 @@ def descend_objective(
     """Take several gradient steps down an objective.
 
     Args:
-        params: where the first step starts.
         memory: from :func:`start_descent` or an earlier call.
         objectives: each chunk's part, called with leaves that require gradients.
-        config: step size and optimiser.
-        steps: how many.
         name: the optimiser's, as in :func:`start_descent`.
         should_stop: asked before each step.
 

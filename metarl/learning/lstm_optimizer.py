@@ -30,16 +30,16 @@ HIDDEN, CELL, GATES = "memory.hidden", "memory.cell", "memory.gates"
 """Names of the optimiser's memory between steps: ``[M, P, H]`` twice, and ``[M, P, 2]``."""
 
 
-def log_scaled(values: torch.Tensor, scale: float = LOG_SCALE) -> torch.Tensor:
+def log_scaled(values: torch.Tensor) -> torch.Tensor:
     """Return log size and sign of numbers ``[...]``, ``[..., 2]`` in about ±1.
 
     ``(log|x| / p, sign x)`` where ``|x| >= exp(-p)``, and ``(-1, exp(p) x)`` below.
     Source: Andrychowicz et al. 2016 (arXiv 1606.04474), appendix A.
     """
-    size, least = values.abs(), math.exp(-scale)
+    size, least = values.abs(), math.exp(-LOG_SCALE)
     large = size >= least
     # the logarithm never sees a small number, so that the branch that is not taken has a finite slope
-    logarithm = torch.where(large, size, torch.ones_like(size)).log() / scale
+    logarithm = torch.where(large, size, torch.ones_like(size)).log() / LOG_SCALE
     first = torch.where(large, logarithm, -torch.ones_like(size))
     second = torch.where(large, values.sign(), values / least)
     return torch.stack([first, second], dim=-1)
@@ -80,7 +80,6 @@ class LSTMOptimizer:
             generator: where they are drawn from, uniform in ±0.01 as in the paper's own code.
             forget: forget gate at the start, just below one: so much of a parameter is kept.
             inner_lr: input gate at the start, below one: the step size.
-            dtype: of the weights.
         """
         weights = {name: torch.zeros(shape, dtype=dtype) for name, shape in self.shapes.items()}
         for value in weights.values():

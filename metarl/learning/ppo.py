@@ -148,10 +148,7 @@ def scaled_advantages(advantages: torch.Tensor, live: torch.Tensor) -> torch.Ten
 
 
 def clip_gradient(gradient: Params, max_norm: float) -> tuple[Params, float]:
-    """Return the clipped gradient and its norm.
-
-    Source: Pascanu et al. 2013, arXiv 1211.5063.
-    """
+    """Return the clipped gradient and its norm. Source: Pascanu et al. 2013, arXiv 1211.5063."""
     norm = torch.stack([value.square().sum() for value in gradient.values()]).sum().sqrt()
     factor = (max_norm / (norm + 1e-6)).clamp(max=1.0)
     return {name: factor * value for name, value in gradient.items()}, float(norm)
@@ -178,16 +175,10 @@ def ppo_steps(
     Metrics are those of the last minibatch, and the number of steps.
 
     Args:
-        params: before the update.
-        memory: the optimiser's, likewise.
         live: live steps of the sequences, ``[S, B]``.
-        config: epochs, minibatches and limits.
         loss: the share of some sequences, given their numbers, the live steps of their minibatch and
             parameters.
         split: a minibatch's sequences into parts for threads.
-        step: the optimiser's.
-        rng: where the order of the sequences comes from.
-        should_stop: whether the run was asked to stop.
 
     Raises:
         Stopped: if ``should_stop`` says so.

@@ -14,8 +14,7 @@ from metarl.networks.recurrent_acting import ActingPolicy
 from metarl.networks.recurrent_policy import MEMORY, RecurrentPolicy
 from metarl.types import Params
 
-POLICY, VALUE = "policy", "value"
-"""Names of a step's records besides its action."""
+POLICY, VALUE = "policy", "value"  # names of a step's records besides its action
 
 
 @dataclass(frozen=True)

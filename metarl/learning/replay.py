@@ -155,10 +155,7 @@ class ReplayBuffer:
         return State({}, {}, tuple(block.segment() for block in self._blocks))
 
     def load_state(self, state: State) -> None:
-        """Continue from segments, read at first use.
-
-        An agent that only acts never needs them.
-        """
+        """Continue from segments, read at first use. An agent that only acts never needs them."""
         self._clear()
         self._saved = state.segments or None
 

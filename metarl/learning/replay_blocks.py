@@ -55,8 +55,7 @@ class Block:
     """Rows of one segment; the newest block of a buffer still grows."""
 
     def __init__(self, storage: Params, place: int, first_row: int) -> None:
-        self.first_row = first_row
-        """Counted from the buffer's start."""
+        self.first_row = first_row  # counted from the buffer's start
         self.num_rows, self.num_steps = 0, 0
         none = np.zeros(0, np.int64)
         self.episodes = Episodes((), none, none, none.astype(np.bool_), none)

@@ -17,8 +17,7 @@ from metarl.learning.recurrent_actor import RecurrentActor
 from metarl.meta_learner import Action, Inputs
 from metarl.types import Params, Rollout
 
-EXPERT = "expert"
-"""Name of a step's extra that says who played, int64."""
+EXPERT = "expert"  # name of a step's extra that says who played, int64
 KeepBy: TypeAlias = Literal["return", "largest-reward"]
 
 
@@ -55,15 +54,12 @@ class Earned(NamedTuple):
 class ReusingActor:
     """Experts that play the slots of M tasks."""
 
-    experts: tuple[RecurrentActor, ...]
-    """Each for one task."""
+    experts: tuple[RecurrentActor, ...]  # each for one task
     earned: Earned
-    kept: torch.Tensor
-    """``[M]``, the expert of each task; -1 for a task that still tries them in turn."""
-    turns: torch.Tensor
-    """``[M, E]``, when each expert's turn comes, from 0 on."""
+    kept: torch.Tensor  # ``[M]``, the expert of each task; -1 for a task that still tries them in turn
+    turns: torch.Tensor  # ``[M, E]``, when each expert's turn comes, from 0 on
+    # ``[M]``, reward of a step after which a task's robot holds still; infinite where it never does
     rest_at: torch.Tensor | None = None
-    """``[M]``, reward of a step after which a task's robot holds still; infinite where it never does."""
 
     @property
     def device(self) -> torch.device:

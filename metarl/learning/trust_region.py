@@ -65,12 +65,10 @@ def trust_region_step(
     It goes to the region's edge, then back until the loss improves.
 
     Args:
-        params: where the step starts.
         loss_gradient: of the loss at ``params``.
         curvature: product of a vector ``[P]`` with the Hessian of the KL divergence at ``params``.
         evaluate: loss and KL divergence at other parameters; called under the line search.
         start: loss and KL divergence at ``params``.
-        config: the trust region.
 
     Returns:
         Parameters with a KL divergence within bounds and a loss below ``start``; when no trial is so,

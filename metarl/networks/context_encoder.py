@@ -22,8 +22,7 @@ MIN_VARIANCE = 1e-7  # least variance of a factor, so that precisions are finite
 class ContextEncoder:
     """Perceptron from a transition to its Gaussian factor's mean and variance."""
 
-    context_size: int
-    """Size of a transition: observation, action, reward, and maybe the next observation."""
+    context_size: int  # size of a transition: observation, action, reward, and maybe the next observation
     latent_size: int  # Z
     hidden_sizes: tuple[int, ...]
 

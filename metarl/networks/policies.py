@@ -18,8 +18,7 @@ from metarl.functional.distributions import Categorical, Gaussian, bounded_log_s
 from metarl.types import Params
 
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"tanh": torch.tanh, "relu": torch.relu}
-MAX_STD = 1e4
-"""Largest bound of deviations: above what any action needs, below where their squares overflow."""
+MAX_STD = 1e4  # largest bound of deviations: above what any action needs, below where their squares overflow
 
 
 class ObservationScale(Protocol):
@@ -27,7 +26,6 @@ class ObservationScale(Protocol):
 
     def __call__(self, observations: torch.Tensor, /) -> torch.Tensor:
         """Return scaled observations ``[M, B, O]``."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -76,7 +76,6 @@ class DrawnPolicy(Protocol):
 
     def initial_params(self, generator: torch.Generator) -> Params:
         """Draw the parameters from the generator."""
-        ...
 
 
 def draw_params(policy: DrawnPolicy, seed: int, device: torch.device) -> Params:

@@ -22,11 +22,9 @@ from metarl.tasks import TaskDistribution
 class Result(NamedTuple):
     """How one claim went."""
 
-    claim: str
-    """The claim, a sentence without its full stop."""
+    claim: str  # the claim, a sentence without its full stop
     verdict: Literal["pass", "FAIL", "open"]
-    seen: str
-    """Observation against the claim, or why it cannot be judged; empty if it holds."""
+    seen: str  # observation against the claim, or why it cannot be judged; empty if it holds
 
     def __str__(self) -> str:
         return f"{self.verdict}  {self.claim}" + (f": {self.seen}." if self.seen else ".")

@@ -22,8 +22,7 @@ from metarl.plugins.agent_probe import (
     watched_generators,
 )
 
-DRAWS = 16384
-"""Actions that likelihoods are compared with."""
+DRAWS = 16384  # actions that likelihoods are compared with
 
 
 def actions_have_the_shapes_of_the_protocol(probe: AgentProbe) -> None:

@@ -20,8 +20,7 @@ from metarl.plugins.agent_probe import (
 from metarl.rollouts.collect import keep_idle
 from metarl.types import Params
 
-NUMBERS = ("observations", "previous_actions", "previous_rewards")
-"""Inputs that are numbers, not flags."""
+NUMBERS = ("observations", "previous_actions", "previous_rewards")  # inputs that are numbers, not flags
 
 
 def memory_keeps_its_names_and_shapes(probe: AgentProbe) -> None:

@@ -33,8 +33,7 @@ from metarl.types import Params, Rollout, State, Task
 from metarl.vector_env import TaskVectorEnv
 
 TASKS, EPISODES = 3, 4
-STATES = 5
-"""Observations in which policies are compared."""
+STATES = 5  # observations in which policies are compared
 
 
 class BrokenPromise(Exception):

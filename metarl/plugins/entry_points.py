@@ -79,10 +79,8 @@ def describe(group: str, name: str) -> str:
 class About(NamedTuple):
     """Docstring and source, read without importing."""
 
-    line: str
-    """The first line of its docstring."""
-    source: str
-    """Attribute ``source``: the publication of an algorithm; may be empty."""
+    line: str  # the first line of its docstring
+    source: str  # attribute ``source``: the publication of an algorithm; may be empty
 
 
 @functools.cache  # reading them takes as long as all else that a tiny command does

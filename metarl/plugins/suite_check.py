@@ -10,85 +10,35 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
-from gymnasium.spaces import Box
 
 from metarl.errors import MetarlError
+from metarl.plugins.suite_contract import (
+    keeps_arrays_apart,
+    numbers_are_finite,
+    refuses_too_many_tasks,
+    resets_by_mask,
+    respects_spaces,
+    takes_any_action,
+    tells_success,
+    truncates_at_the_horizon,
+)
 from metarl.plugins.suite_effects import effects_of_tasks
-from metarl.plugins.suite_findings import Doubt, Fault, Finding, Findings
-from metarl.plugins.suite_plays import TASKS, Plays, guided_plans, play_plans, siblings, standard_plans
+from metarl.plugins.suite_findings import Doubt, Fault, Finding, Findings, describe_error
+from metarl.plugins.suite_plays import Plays, guided_plans, play_plans, siblings
+from metarl.plugins.suite_probe import SLOTS, Probe
 from metarl.plugins.suite_secrets import told_by_family, told_by_observations
-from metarl.rollouts.scripted import draw_actions, play, same, steps
+from metarl.rollouts.scripted import play, same
 from metarl.spaces import action_size, vectors
 from metarl.tasks import TaskDistribution, TestsOnTrainingTasks, check_disjoint
-from metarl.vector_env import Array, TaskVectorEnv
 
-SLOTS = 4
-STEPS = 100
-"""Most steps of an episode in the checks; longer ones are run once, to see that they end."""
 _DRAWN = 100
-_FAMILIES = 12
-"""Most families that are searched for leaks."""
-_SECONDS = 15.0
-"""Time after which no further family is searched."""
+_FAMILIES = 12  # most families that are searched for leaks
+_SECONDS = 15.0  # time after which no further family is searched
 
-
-class Probe:
-    """Distribution, environment and plays that the checks share."""
-
-    def __init__(self, suite: TaskDistribution) -> None:
-        self.suite = suite
-        self.env: TaskVectorEnv = suite.make_vector_env(SLOTS)
-        self.tasks = suite.sample(SLOTS, np.random.default_rng(5))
-        self.length = min(suite.horizon, STEPS)
-        self.actions = self.draw(self.length)
-        self.whole = play(self.env, self.tasks, self.actions)
-        """An episode of each task, or its beginning."""
-
-    @cached_property
-    def is_random(self) -> bool:
-        """Whether two plays in a row differ, of the same tasks, seeds and actions."""
-        again = play(self.env, self.tasks, self.actions)
-        # what is left of the tasks before may change the first play of all
-        return not same(again, self.whole) and not same(play(self.env, self.tasks, self.actions), again)
-
-    def draw(self, num_steps: int, seed: int = 0) -> Array:
-        """Draw actions for all slots."""
-        return draw_actions(self.suite.action_space, num_steps, SLOTS, seed)
-
-    @cached_property
-    def wide(self) -> TaskVectorEnv:
-        """Vector environment with a slot per compared task."""
-        return self.suite.make_vector_env(TASKS)
-
-    @cached_property
-    def families(self) -> list[str]:
-        """All families to train on."""
-        return list(dict.fromkeys(task.family for task in self.suite.tasks("train")))
-
-    @cached_property
-    def first(self) -> Plays:
-        """Plays of the first family."""
-        return self.compare(self.families[0])
-
-    def compare(self, family: str) -> Plays:
-        """Play a family's tasks alike, as time allows."""
-        plans = standard_plans(self.suite.action_space, self.suite.horizon)
-        return play_plans(self.wide, siblings(self.suite, family), plans)
-
-    def close(self) -> None:
-        """Close all environments."""
-        self.env.close()
-        if "wide" in self.__dict__:
-            self.wide.close()
-
-
-Check = Callable[[Probe], Iterator[Finding | str]]
-"""Iterator of faults, doubts and omitted parts."""
+Check = Callable[[Probe], Iterator[Finding | str]]  # iterator of faults, doubts and omitted parts
 T = TypeVar("T")
 
 
@@ -166,49 +116,6 @@ def spaces(suite: TaskDistribution) -> Iterator[Fault]:
         yield Fault(f"The horizon is {suite.horizon}.", "Give the steps of an episode, 1 or more.")
 
 
-def numbers_are_finite(probe: Probe) -> Iterator[Fault]:
-    """Check for numbers that float32 cannot hold; they spoil every other comparison."""
-    observations, rewards = probe.whole.observations, probe.whole.rewards
-    for name, part in (("an observation", observations), ("a reward", rewards)):
-        # what overflows float32 becomes infinite
-        with np.errstate(over="ignore"):
-            finite = np.isfinite(part.astype(np.float32))
-        if finite.all():
-            continue
-        step, slot, *_ = first = tuple(np.argwhere(~finite)[0])
-        large = np.isfinite(part[first])
-        yield Fault(
-            f"In task {probe.tasks[slot].id!r}, step {step + (part is rewards)}, {name} is "
-            + ("too large for float32, in which agents compute." if large else "not finite."),
-            "Scale it down in the environment."
-            if large
-            else "Find the division or the overflow in step, or end the episode before it comes to that.",
-        )
-
-
-def respects_spaces(probe: Probe) -> Iterator[Fault]:
-    """Check that the environment keeps its spaces."""
-    env, space, observations = probe.env, probe.suite.observation_space, probe.whole.observations
-    if env.single_observation_space != space or env.single_action_space != probe.suite.action_space:
-        yield Fault(
-            "The vector environment has other spaces than the distribution.",
-            "Give both the same observation_space and action_space.",
-        )
-    outside = (observations < space.low) | (observations > space.high)
-    if outside.any():
-        entry = int(np.argwhere(outside)[0][-1])
-        yield Fault(
-            f"An observation leaves its space: entry {entry} is not within "
-            f"{space.low[entry]:g}..{space.high[entry]:g}.",
-            "Widen the bounds of observation_space, or clip.",
-        )
-    if observations.dtype != space.dtype:
-        yield Fault(
-            f"Observations are {observations.dtype}, their space says {space.dtype}.",
-            "Give the Box the dtype of what reset and step return.",
-        )
-
-
 def is_reproducible(probe: Probe) -> Iterator[Fault | str]:
     """Repeat a task, seed and actions at once."""
     if probe.is_random:
@@ -260,22 +167,6 @@ def actions_matter(probe: Probe) -> Iterator[Fault]:
         yield Fault("Actions have no effect.", "Let step use the action that it is given.")
 
 
-def takes_any_action(probe: Probe) -> Iterator[Fault]:
-    """Check actions as a policy draws them, beyond the bounds too."""
-    if not isinstance(probe.suite.action_space, Box):
-        return
-    count, size = min(20, probe.length), probe.suite.action_space.shape
-    drawn = 2.0 * np.random.default_rng(2).standard_normal((count, SLOTS, *size))
-    try:
-        play(probe.env, probe.tasks, drawn.astype(probe.suite.action_space.dtype))
-    except Exception as error:  # noqa: BLE001 - whatever it is, training would meet it
-        yield Fault(
-            f"An action beyond the action space raises an exception: {describe_error(error)}.",
-            "Clip actions in step, since a policy draws them from a normal distribution; from_gymnasium and "
-            'from_vector_env do so unless actions="raw" is given.',
-        )
-
-
 def hides_the_task(probe: Probe) -> Iterator[Finding | str]:
     """Check that observations hide the task and family."""
     begun = time.monotonic()
@@ -293,121 +184,6 @@ def hides_the_task(probe: Probe) -> Iterator[Finding | str]:
     seen = min(plays.rewards.shape[1] for plays in looked)
     if seen < probe.suite.horizon:
         yield f"Leaks were looked for in the first {seen} of {probe.suite.horizon} steps: it is slow or wide."
-
-
-def truncates_at_the_horizon(probe: Probe) -> Iterator[Fault]:
-    """Check the end of episodes, and afterwards."""
-    horizon = probe.suite.horizon
-    trajectory = play(probe.env, probe.tasks, probe.draw(horizon + 2))
-    if (trajectory.terminated & trajectory.truncated).any():
-        yield Fault(
-            "A step says both terminated and truncated.",
-            "Say terminated alone where the task has ended the episode.",
-        )
-    # true after steps at which the episode still runs
-    running = ~np.logical_or.accumulate(trajectory.terminated | trajectory.truncated)
-    lengths = 1 + running.sum(axis=0)
-    cut = trajectory.truncated.any(axis=0)
-    if running[-1].any() or (lengths > horizon).any():
-        yield Fault(
-            f"Episodes should be truncated after {horizon} steps, their horizon, but are later or never.",
-            "Give the horizon that the environment keeps, or let it keep the one that is given.",
-        )
-        return
-    if (cut & (lengths < horizon)).any():
-        yield from _early_cuts(probe, lengths[cut])
-    # steps past each episode's end
-    after = np.arange(1, horizon + 3)[:, None] > lengths
-    flags = (trajectory.terminated | trajectory.truncated | trajectory.success)[after]
-    if trajectory.rewards[after].any() or flags.any():
-        yield Fault(
-            "A slot whose episode is over goes on giving rewards or flags.",
-            "Disable autoreset: such a slot stays idle, with zero rewards, until a reset names it.",
-        )
-
-
-def _early_cuts(probe: Probe, lengths: npt.NDArray[np.intp]) -> Iterator[Fault]:
-    """Check for episodes of one early length."""
-    horizon = probe.suite.horizon
-    truncated = (probe.first.ends & 2).astype(np.bool_)
-    others = 1 + truncated.argmax(axis=1)[truncated.any(axis=1)]
-    found = {*lengths.tolist(), *others.tolist()}
-    if len(found) == 1 and max(found) < horizon:
-        yield Fault(
-            f"Episodes should be cut after {horizon} steps, their horizon, but are at step {max(found)}.",
-            f"Give horizon={max(found)}; where tasks have limits of their own, the horizon is the longest.",
-        )
-
-
-def keeps_arrays_apart(probe: Probe) -> Iterator[Fault]:
-    """Keep what was returned, and write to it."""
-    probe.env.set_tasks(probe.tasks)
-    kept = [probe.env.reset(seed=0)[0]]
-    copies = [kept[0].copy()]
-    for action in probe.actions[:3]:
-        kept.append(probe.env.step(action)[0])
-        copies.append(kept[-1].copy())
-    if not np.array_equal(kept, copies):
-        yield Fault(
-            "An observation changes after it was returned.",
-            "Return a copy, not the array that the environment goes on writing to.",
-        )
-    probe.env.set_tasks(probe.tasks)
-    seen = probe.env.reset(seed=0)[0]
-    if not seen.flags.writeable:
-        return
-    # spoil every entry of the returned array, then see whether the episode minds
-    seen[...] = seen == 0
-    again = steps(probe.env, probe.actions[:3], seen)
-    if not np.array_equal(again.observations[1:], copies[1:]):
-        yield Fault(
-            "Writing to a returned observation changes the environment.",
-            "Return a copy, not the environment's own state.",
-        )
-
-
-def resets_by_mask(probe: Probe) -> Iterator[Fault]:
-    """Reset some slots in the middle."""
-    # after one step, reset every second slot
-    half = np.arange(SLOTS) % 2 == 0
-    begun = play(probe.env, probe.tasks, probe.actions[:1])
-    seen, _ = probe.env.reset(seed=0, options={"reset_mask": half})
-    if not np.array_equal(seen[~half], begun.observations[-1][~half]):
-        yield Fault(
-            'A reset with options["reset_mask"] changes slots that it does not name.',
-            "Let it start episodes in the named slots and leave the others alone.",
-        )
-    if not np.array_equal(seen[half], begun.observations[0][half]):
-        yield Fault(
-            'A reset with options["reset_mask"] does not start the slots that it names.',
-            "Let it start them just as a reset of all slots would.",
-        )
-
-
-def tells_success(probe: Probe) -> Iterator[Fault]:
-    """Listen to what the infos say of success."""
-    if not probe.suite.reports_success:
-        return
-    play(probe.env, probe.tasks, probe.actions[:-1])
-    infos = probe.env.step(probe.actions[-1])[-1]
-    success = infos.get("success")
-    if not isinstance(success, np.ndarray) or success.shape != (SLOTS,) or success.dtype != np.bool_:
-        yield Fault(
-            "The distribution reports success, but no step says so.",
-            'Give the right success_key, or fill infos["success"] with a truth value for each slot.',
-        )
-
-
-def refuses_too_many_tasks(probe: Probe) -> Iterator[Fault]:
-    """Set more tasks than there are slots."""
-    try:
-        probe.env.set_tasks([probe.tasks[0]] * (SLOTS + 1))
-    except MetarlError:
-        return
-    yield Fault(
-        "set_tasks takes more tasks than there are slots.",
-        "Call metarl.vector_env.check_fits in it, which refuses them.",
-    )
 
 
 COMPARISONS: tuple[Check, ...] = (
@@ -440,9 +216,3 @@ def _tried(check: Callable[[T], Iterator[Finding | str]], subject: T) -> Iterato
 
 def _raised(what: str, error: Exception) -> Fault:
     return Fault(f"An exception was raised ({what}): {describe_error(error)}.", "Mend that first.")
-
-
-def describe_error(error: Exception) -> str:
-    """Return an exception's text, without its full stop."""
-    text = str(error) if isinstance(error, MetarlError) else f"{type(error).__name__}: {error}"
-    return text.rstrip(".")

@@ -21,8 +21,7 @@ from metarl.tasks import TaskDistribution
 from metarl.types import Task
 from metarl.vector_env import Array, TaskVectorEnv
 
-State: TypeAlias = list[dict[str, bytes]]
-"""Digests of attributes by wrapper layer, outermost first."""
+State: TypeAlias = list[dict[str, bytes]]  # digests of attributes by wrapper layer, outermost first
 
 _DEPTH = 6
 _READ_STEPS = 100
@@ -51,40 +50,42 @@ def effects_of_tasks(suite: TaskDistribution, env: TaskVectorEnv, plays: Plays) 
     if play_plans(env, tasks, guided_plans(suite.action_space, steps), _SECONDS).effects:
         return
     # still the same: look whether setting a task changes the environment's state
-    trace = read_back(suite, env, tasks)
+    yield _finding(read_back(suite, env, tasks), _tried(plays))
+
+
+def _finding(trace: Trace | None, tried: str) -> Finding:
+    """Judge what setting a task leaves behind, where all plays were the same."""
     same = "Different tasks give the same episodes"
     if trace is None:
-        yield Doubt(
-            f"Could not tell whether tasks differ: {_tried(plays)}, and the environment's own state cannot "
-            "be read here.",
+        return Doubt(
+            f"Could not tell whether tasks differ: {tried}, and the environment's own state cannot be read "
+            "here.",
             "A sparse reward looks like this; see by hand that setting a task changes the environment.",
         )
-    elif trace.lost:
-        yield Fault(
+    if trace.lost:
+        return Fault(
             f"{same}: setting a task sets {trace.lost[0]!r} on a wrapper of Gymnasium's, but "
             f"{trace.lost[0]!r} of env.unwrapped stays as it was.",
             "Let setting a task change the environment itself: what is set on a Gymnasium wrapper does not "
             "reach env.unwrapped.",
         )
-    elif not trace.changed:
-        yield Fault(
+    if not trace.changed:
+        return Fault(
             f"{same}, and setting a task changes nothing in the environment.",
             "Let setting a task change the environment itself, and see that what it sets is not set anew by "
             "reset.",
         )
-    elif trace.unread:
-        yield Doubt(
-            f"Could not tell whether tasks differ: setting one changes {_listed(trace.changed)}, but no step "
-            f"that was tried reads it, and {_tried(plays)}.",
+    could_not_tell = f"Could not tell whether tasks differ: setting one changes {_listed(trace.changed)}, but"
+    if trace.unread:
+        return Doubt(
+            f"{could_not_tell} no step that was tried reads it, and {tried}.",
             "Look whether the name is right; an environment that reads it only where a rare reward is near "
             "would look the same.",
         )
-    else:
-        yield Doubt(
-            f"Could not tell whether tasks differ: setting one changes {_listed(trace.changed)}, but "
-            f"{_tried(plays)}.",
-            "A reward that is seldom reached looks like this: if it is one, all is well.",
-        )
+    return Doubt(
+        f"{could_not_tell} {tried}.",
+        "A reward that is seldom reached looks like this: if it is one, all is well.",
+    )
 
 
 def _tried(plays: Plays) -> str:
@@ -99,12 +100,10 @@ def _listed(names: Sequence[str]) -> str:
 class Trace(NamedTuple):
     """Differences that a set task leaves behind."""
 
-    changed: list[str]
-    """Attributes that differ between tasks."""
+    changed: list[str]  # attributes that differ between tasks
+    # differences on a wrapper of Gymnasium's, where the environment's own attribute is unchanged
     lost: list[str]
-    """Differences on a wrapper of Gymnasium's, where the environment's own attribute is unchanged."""
-    unread: bool
-    """Whether a few steps seem to read none."""
+    unread: bool  # whether a few steps seem to read none
 
 
 def read_back(suite: TaskDistribution, env: TaskVectorEnv, tasks: Sequence[Task]) -> Trace | None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from metarl.errors import MetarlError
+
 
 class Fault(NamedTuple):
     """A promise that is not kept."""
 
-    what: str
-    """The fault, in a sentence."""
+    what: str  # the fault, in a sentence
     mend: str
 
     def __str__(self) -> str:
@@ -20,10 +21,8 @@ class Fault(NamedTuple):
 class Doubt(NamedTuple):
     """A promise that the check could not judge."""
 
-    what: str
-    """Observation, and why it proves nothing, in sentences."""
-    mend: str
-    """How the user can decide, in a sentence."""
+    what: str  # observation, and why it proves nothing, in sentences
+    mend: str  # how the user can decide, in a sentence
 
     def __str__(self) -> str:
         return f"{self.what} {self.mend}"
@@ -38,5 +37,10 @@ class Findings:
 
     faults: list[Fault] = field(default_factory=list)
     doubts: list[Doubt] = field(default_factory=list)
-    limits: list[str] = field(default_factory=list)
-    """Unchecked parts of a slow or large suite."""
+    limits: list[str] = field(default_factory=list)  # unchecked parts of a slow or large suite
+
+
+def describe_error(error: Exception) -> str:
+    """Return an exception's text, without its full stop."""
+    text = str(error) if isinstance(error, MetarlError) else f"{type(error).__name__}: {error}"
+    return text.rstrip(".")

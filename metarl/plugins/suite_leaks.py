@@ -21,20 +21,14 @@ from metarl.vector_env import Array
 
 Kind: TypeAlias = Literal["constant", "relative", "reward", "function", "alone", "start"]
 
-EXACT = 1e-5
-"""Relative error of an exact relation; float32 observations reach 1e-7."""
-LASTING = 3
-"""Steps for which a value must stay."""
-_ROWS = 500
-"""Samples of a regression."""
-_PLANS = 3
-"""Plans that must agree on an entry; among any three are at least two seeds."""
-_WIDE = 64
-"""Entries beyond which comparing an entry with all others takes too long."""
+EXACT = 1e-5  # relative error of an exact relation; float32 observations reach 1e-7
+LASTING = 3  # steps for which a value must stay
+_ROWS = 500  # samples of a regression
+_PLANS = 3  # plans that must agree on an entry; among any three are at least two seeds
+_WIDE = 64  # entries beyond which comparing an entry with all others takes too long
 _RIDGES = (1e-6, 1e-3, 0.1)
 """Smoothing of a regression, the best counts: little for smooth relations, more for rounded ones."""
-_WIDTHS = (0.5, 2.0)
-"""Kernel widths in standard deviations of the inputs, the best counts."""
+_WIDTHS = (0.5, 2.0)  # kernel widths in standard deviations of the inputs, the best counts
 
 
 class Leak(NamedTuple):

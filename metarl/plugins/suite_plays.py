@@ -22,19 +22,14 @@ from metarl.tasks import TaskDistribution
 from metarl.types import Task
 from metarl.vector_env import Array, TaskVectorEnv
 
-TASKS = 10
-"""Most tasks that are compared."""
-SECONDS = 8.0
-"""Time for the plays of one family; slow environments are seen for fewer steps."""
-_LEAST = 5
-"""Steps that are taken however slow they are."""
-_NUMBERS = 20_000_000
-"""Most observed numbers that are kept."""
-_HOLD = 12
-"""Steps for which a held action is repeated."""
+TASKS = 10  # most tasks that are compared
+SECONDS = 8.0  # time for the plays of one family; slow environments are seen for fewer steps
+_LEAST = 5  # steps that are taken however slow they are
+_NUMBERS = 20_000_000  # most observed numbers that are kept
+_GUIDED = 32  # most constant directions of guided plans, about
+_HOLD = 12  # steps for which a held action is repeated
 _ROUNDING = 1e-7
-_BOUNDLESS = 10.0
-"""Size of actions in a space without bounds."""
+_BOUNDLESS = 10.0  # size of actions in a space without bounds
 
 Flags = npt.NDArray[np.bool_]
 
@@ -43,8 +38,7 @@ class Plan(NamedTuple):
     """Actions of one play, and its reset's seed."""
 
     seed: int
-    actions: Array
-    """``[T, A]``, or ``[T]`` choices."""
+    actions: Array  # ``[T, A]``, or ``[T]`` choices
 
 
 @dataclass(frozen=True)
@@ -53,14 +47,11 @@ class Plays:
 
     tasks: tuple[Task, ...]
     plans: tuple[Plan, ...]
-    observations: Array
-    """``[V, T + 1, M, O]``: plans, steps, tasks, entries."""
-    rewards: Array
-    """``[V, T, M]``."""
+    observations: Array  # ``[V, T + 1, M, O]``: plans, steps, tasks, entries
+    rewards: Array  # ``[V, T, M]``
+    # ``[V, T, M]``: 1 where the step terminated the episode, 2 where it truncated it, 4 more on success
     ends: npt.NDArray[np.int8]
-    """``[V, T, M]``: 1 where the step terminated the episode, 2 where it truncated it, 4 more on success."""
-    valid: Flags
-    """``[V, T + 1, M]``: whether the observed episode was running."""
+    valid: Flags  # ``[V, T + 1, M]``: whether the observed episode was running
 
     @property
     def parameters(self) -> Array:
@@ -126,23 +117,23 @@ def standard_plans(space: Box | Discrete, num_steps: int) -> list[Plan]:
     ]
 
 
-def guided_plans(space: Box | Discrete, num_steps: int, most: int = 32) -> list[Plan]:
+def guided_plans(space: Box | Discrete, num_steps: int) -> list[Plan]:
     """Return plans of constant directions and random walks."""
     if isinstance(space, Discrete):
-        directions = list(space.start + np.arange(min(int(space.n), most)))
+        directions = list(space.start + np.arange(min(int(space.n), _GUIDED)))
     else:
         low, high = _bounds(space)
         rest, directions = _rest(space), []
         # one action at its bound, all others at rest
-        for axis, end in itertools.product(range(min(len(rest), most // 4)), (low, high)):
+        for axis, end in itertools.product(range(min(len(rest), _GUIDED // 4)), (low, high)):
             direction = rest.copy()
             direction[axis] = end[axis]
             directions.append(direction)
         # corners and random directions move several joints at once
         directions += [low, high]
         rng = np.random.default_rng(15)
-        directions += [rng.uniform(low, high) for _ in range(most // 4)]
-        directions += [np.where(rng.random(len(rest)) < 0.5, low, high) for _ in range(most // 8)]
+        directions += [rng.uniform(low, high) for _ in range(_GUIDED // 4)]
+        directions += [np.where(rng.random(len(rest)) < 0.5, low, high) for _ in range(_GUIDED // 8)]
     holds = enumerate((3, 6, 12, 25, 50, 100))
     walks = [Plan(seed, _held(space, num_steps, 100 + seed, hold)) for seed, hold in holds]
     return [Plan(0, _constant(space, num_steps, direction)) for direction in directions] + walks
@@ -151,10 +142,7 @@ def guided_plans(space: Box | Discrete, num_steps: int, most: int = 32) -> list[
 def play_plans(
     env: TaskVectorEnv, tasks: Sequence[Task], plans: Sequence[Plan], seconds: float = SECONDS
 ) -> Plays:
-    """Play every plan with every task.
-
-    After ``seconds`` all plays are cut to the steps so far.
-    """
+    """Play every plan with every task. After ``seconds`` all plays are cut to the steps so far."""
     # all plays together must fit into memory
     size = math.prod(env.single_observation_space.shape or (1,))
     limit = max(1, min(len(plans[0].actions), _NUMBERS // (len(plans) * len(tasks) * size)))

@@ -16,12 +16,9 @@ from metarl.types import Task
 from metarl.vector_env import Array, TaskVectorEnv
 
 MEND = "Leave it out: an agent is to find out by acting."
-_NAMED = 3
-"""Most entries and parameters that a sentence names; it counts the others."""
-_ALONG = 0.9
-"""Least correlation of a parameter's entry."""
-_TRIES = 3
-"""Number of other values tried for each parameter."""
+_NAMED = 3  # most entries and parameters that a sentence names; it counts the others
+_ALONG = 0.9  # least correlation of a parameter's entry
+_TRIES = 3  # number of other values tried for each parameter
 
 
 class Traced(NamedTuple):

@@ -43,10 +43,8 @@ def is_place(name: str) -> bool:
 class Sums(NamedTuple):
     """Recorded contents of a file and of the modules beside it."""
 
-    sha256: str
-    """Of the file."""
-    modules: tuple[str, ...]
-    """SHA-256 and path, from the file's folder on, of each imported neighbour."""
+    sha256: str  # of the file
+    modules: tuple[str, ...]  # SHA-256 and path, from the file's folder on, of each imported neighbour
 
 
 @dataclass(frozen=True)
@@ -55,8 +53,7 @@ class UserFile:
 
     path: Path
     name: str
-    part: str
-    """Kind of the thing named, one of :data:`EXAMPLES`."""
+    part: str  # kind of the thing named, one of :data:`EXAMPLES`
 
     @classmethod
     def at(cls, place: str, part: str) -> UserFile:

@@ -80,15 +80,16 @@ def imported_names(source: bytes, package: str) -> set[str]:
         return set()
     names: set[str] = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            base = _joined(_above(package, node.level), node.module or "")
-            names |= {base, *(_joined(base, alias.name) for alias in node.names)}
-        elif isinstance(node, ast.Call) and node.args and _imports(node.func):
-            names.add(_absolute(_pattern(node.args[0]), package))
-        elif isinstance(node, ast.Constant) and _ENTRY_POINT.fullmatch(str(node.value)):
-            names.add(str(node.value).partition(":")[0])
+        match node:
+            case ast.Import():
+                names |= {alias.name for alias in node.names}
+            case ast.ImportFrom():
+                base = _joined(_above(package, node.level), node.module or "")
+                names |= {base, *(_joined(base, alias.name) for alias in node.names)}
+            case ast.Call(args=[first, *_]) if _imports(node.func):
+                names.add(_absolute(_pattern(first), package))
+            case ast.Constant(str(text)) if _ENTRY_POINT.fullmatch(text):
+                names.add(text.partition(":")[0])
     return names - {""}
 
 

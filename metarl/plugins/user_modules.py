@@ -43,12 +43,10 @@ class UserFolder:
     """Folder of users' files, as first imported."""
 
     path: str
-    version: int = 0
-    """Version; counts up with changes of read modules."""
+    version: int = 0  # version; counts up with changes of read modules
+    # sources that were read, by file: a worker that starts later runs the same code
     sources: dict[str, bytes] = field(default_factory=dict)
-    """Sources that were read, by file: a worker that starts later runs the same code."""
-    failed: bool = False
-    """Whether a failed file is to be reread."""
+    failed: bool = False  # whether a failed file is to be reread
 
     @property
     def package(self) -> str:

@@ -133,8 +133,7 @@ FEW_TRIALS_A_TASK = ("rl2", "policy-reuse")
 """Agents that learn nothing from a task's other trials, so fresh tasks are worth more."""
 
 
-FEW_TRIALS = SamplingConfig(meta_batch_size=50, episodes=2)
-"""Meta-batch of these agents on many families."""
+FEW_TRIALS = SamplingConfig(meta_batch_size=50, episodes=2)  # meta-batch of these agents on many families
 
 ONE_TRIAL = SamplingConfig(meta_batch_size=50, episodes=1)
 """On one family, where fewer steps suffice (docs/settings_tried.md)."""

@@ -7,13 +7,7 @@ same number of environment steps on any agent, but where fewer are known to do: 
 
 from __future__ import annotations
 
-from metarl.config import (
-    AgentConfig,
-    EvaluationConfig,
-    ExperimentConfig,
-    SamplingConfig,
-    construct,
-)
+from metarl.config import AgentConfig, EvaluationConfig, ExperimentConfig, SamplingConfig, construct
 from metarl.plugins.registry import suite
 from metarl.presets.agent_settings import (
     FEW_TRIALS,
@@ -26,8 +20,7 @@ from metarl.presets.agent_settings import (
 )
 
 _TRAINING_FAMILIES = {"ml10": 10, "ml25": 24, "ml45": 45}
-MAML_TRPO = "maml-trpo"
-"""The agent of every preset by default."""
+MAML_TRPO = "maml-trpo"  # the agent of every preset by default
 
 
 def grasp_shapes(agent: str = MAML_TRPO) -> ExperimentConfig:
@@ -77,10 +70,7 @@ def _many_families(name: str, agent: str, *, meta_batch_size: int, iterations: i
     if config.kind == "policy-reuse":
         return _experts(name, config)
     iterations, sampling = in_small_batches(
-        config,
-        equal_steps(iterations, config),
-        SamplingConfig(meta_batch_size=meta_batch_size),
-        FEW_TRIALS,
+        config, equal_steps(iterations, config), SamplingConfig(meta_batch_size=meta_batch_size), FEW_TRIALS
     )
     return ExperimentConfig(
         suite=construct(suite(name), {}),

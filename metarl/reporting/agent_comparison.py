@@ -24,8 +24,7 @@ class AgentResult:
     label: str
     run: EvaluatedRun
     summary: Summary
-    of_seeds: dict[str, tuple[float, ...]]
-    """Each seed's mean after adapting, by quantity."""
+    of_seeds: dict[str, tuple[float, ...]]  # each seed's mean after adapting, by quantity
 
 
 def write_agents(runs: Sequence[EvaluatedRun], output: Path, title: str) -> list[Path]:

@@ -28,6 +28,8 @@ from metarl.types import Json
 
 CLOCK = "time/elapsed"
 
+Evaluated = tuple[ExperimentConfig, Measured]
+
 
 def combine(paths: Sequence[Path], output: Path, title: str) -> list[Path]:
     """Combine finished runs, or their files of ``metarl evaluate``, that differ only in their seed.
@@ -41,9 +43,6 @@ def combine(paths: Sequence[Path], output: Path, title: str) -> list[Path]:
     figure and, for ``metarl reproduce``, the seeds' weights and ``measured.json``. Of files the config, as
     evaluated, is ``settings.json``.
 
-    Returns:
-        The files.
-
     Raises:
         MetarlError: if a path is neither a finished run nor an evaluation, two have the same seed, the runs
             differ in more than their seed, name and how often they were saved and measured, or ``output``
@@ -52,17 +51,39 @@ def combine(paths: Sequence[Path], output: Path, title: str) -> list[Path]:
     if not paths:
         raise MetarlError("Expected runs, or files of metarl evaluate, got none.")
     check_writable(output, folder=True)
+    read, content = _read_alike(paths)
+    measured = [each for _, each in read]
+    evaluations, trial = [each.evaluation for each in measured], measured[0].evaluation.trial
+    output.mkdir(parents=True, exist_ok=True)
+    # settings of an evaluation are not those to train with again
+    from_runs = all(path.is_dir() for path in paths)
+    files = [output / ("config.json" if from_runs else "settings.json")]
+    write_json(files[0], content, indent=2)
+    files += write_seeds(output, [config.seed for config, _ in read], evaluations)
+    # the figures of a single run, with intervals over seeds
+    files.append(output / "adaptation.png")
+    summary = summarize_seeds(evaluations, np.random.default_rng(0))
+    steps, label = range(len(summary.returns)), steps_axis(evaluations[0]).label
+    means = summary.returns, summary.successes
+    save(draw_adaptation_curve(steps, *means, title, label, seeds=len(paths)), files[-1])
+    # profiles before adapting and after the last step
+    stages = {stage_name(step, trial): (evaluations, step) for step in (0, len(steps) - 1)}
+    files += write_profiles(output, stages, title)
+    if from_runs:
+        files += [*_write_curve(output, paths, title, trial), *write_origins(output, {"": measured})]
+    return files
+
+
+def _read_alike(paths: Sequence[Path]) -> tuple[list[Evaluated], dict[str, Json]]:
+    """Read runs or evaluations that differ only in their seed; return their settings with all seeds too."""
     read = [_finished(path) for path in paths]
-    configs, measured = [config for config, _ in read], [each for _, each in read]
-    seeds = [config.seed for config in configs]
+    seeds = [config.seed for config, _ in read]
     _check_seeds(paths, seeds)
-    evaluations = [each.evaluation for each in measured]
-    # refuse runs that differ in more than their seed
-    content = shared_settings(configs[0])
-    wanted = _deciding(content)
-    for path, config in zip(paths, configs, strict=True):
-        if (settings := _deciding(shared_settings(config))) != wanted:
-            difference = _first_difference(settings, wanted)
+    content = shared_settings(read[0][0])
+    expected = _deciding(content)
+    for path, (config, _) in zip(paths, read, strict=True):
+        if (settings := _deciding(shared_settings(config))) != expected:
+            difference = _first_difference(settings, expected)
             raise MetarlError(f"{path} and {paths[0]} differ in more than their seed, in {difference}.")
     check_comparable(
         [
@@ -70,28 +91,8 @@ def combine(paths: Sequence[Path], output: Path, title: str) -> list[Path]:
             for path, (config, each) in zip(paths, read, strict=True)
         ]
     )
-    output.mkdir(parents=True, exist_ok=True)
-    # settings of an evaluation are not those to train with again
-    from_runs = all(path.is_dir() for path in paths)
-    files = [output / ("config.json" if from_runs else "settings.json")]
-    # one config for all, with the list of seeds
     content["seeds"] = [*seeds]
-    write_json(files[0], content, indent=2)
-    files += write_seeds(output, seeds, evaluations)
-    trial = evaluations[0].trial
-    # the figures of a single run, with intervals over seeds
-    files.append(output / "adaptation.png")
-    summary = summarize_seeds(evaluations, np.random.default_rng(0))
-    steps = range(len(summary.returns))
-    label = steps_axis(evaluations[0]).label
-    means = summary.returns, summary.successes
-    save(draw_adaptation_curve(steps, *means, title, label, seeds=len(paths)), files[-1])
-    # profiles before adapting and after the last step
-    stages = {stage_name(step, trial): (evaluations, step) for step in (0, len(steps) - 1)}
-    files += write_profiles(output, stages, title)
-    if not from_runs:
-        return files
-    return [*files, *_write_curve(output, paths, title, trial), *write_origins(output, {"": measured})]
+    return read, content
 
 
 def _deciding(settings: Mapping[str, Json]) -> dict[str, Json]:
@@ -124,7 +125,7 @@ def _check_seeds(paths: Sequence[Path], seeds: Sequence[int]) -> None:
         first[seed] = path
 
 
-def _finished(path: Path) -> tuple[ExperimentConfig, Measured]:
+def _finished(path: Path) -> Evaluated:
     if path.is_file():
         return read_evaluation_file(path)
     return read_config_of_results(path), read_evaluation(path)
@@ -141,16 +142,7 @@ def _write_curve(output: Path, folders: Sequence[Path], title: str, trial: Trial
 
 
 def write_seeds(output: Path, seeds: Sequence[int], evaluations: Sequence[Evaluation]) -> list[Path]:
-    """Write ``adaptation.csv``, and ``families.csv`` if there are several.
-
-    Args:
-        output: folder of the files.
-        seeds: of the evaluated runs.
-        evaluations: of each of them.
-
-    Returns:
-        The files.
-    """
+    """Write ``adaptation.csv``, and ``families.csv`` if there are several."""
     names = [f"seed {seed}" for seed in seeds]
     files = [output / "adaptation.csv"]
     write_csv(files[0], _rows_by_seed(names, evaluations))

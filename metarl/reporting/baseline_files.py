@@ -28,16 +28,13 @@ from metarl.types import Json
 class Result:
     """Means over tasks, and steps, of one agent at one stage."""
 
-    stem: str
-    """Name of the agent's files."""
+    stem: str  # name of the agent's files
     label: str
     stage: str
     returns: Interval
     successes: Interval | None
-    task_steps: int
-    """Environment steps on each held-out task."""
-    training_steps: int
-    """Environment steps on training tasks before that."""
+    task_steps: int  # environment steps on each held-out task
+    training_steps: int  # environment steps on training tasks before that
 
     @property
     def name(self) -> str:

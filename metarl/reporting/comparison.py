@@ -36,17 +36,12 @@ from metarl.types import Json
 class EvaluatedRun:
     """A run, or several of different seeds."""
 
-    name: str
-    """Its folder's name."""
+    name: str  # its folder's name
     suite: SuiteConfig
-    evaluations: tuple[Evaluation, ...]
-    """One for each seed."""
-    files: tuple[Measured, ...] = ()
-    """Files of the evaluations, if they were read."""
-    success_bonus: float = 0.0
-    """Bonus reward of solving steps, on top of the suite's own."""
-    agent: str = ""
-    """Registered name of its agent."""
+    evaluations: tuple[Evaluation, ...]  # one for each seed
+    files: tuple[Measured, ...] = ()  # files of the evaluations, if they were read
+    success_bonus: float = 0.0  # bonus reward of solving steps, on top of the suite's own
+    agent: str = ""  # registered name of its agent
 
     @property
     def label(self) -> str:
@@ -94,13 +89,10 @@ class ComparisonResult:
 
     ours: Aggregates
     theirs: Aggregates
-    our_seeds: tuple[float, ...]
-    """Mean of each seed of ours."""
+    our_seeds: tuple[float, ...]  # mean of each seed of ours
     their_seeds: tuple[float, ...]
-    difference: Interval
-    """Mean of ours minus mean of theirs."""
-    improvement: Interval
-    """Probability that a seed of ours beats one of theirs on a task."""
+    difference: Interval  # mean of ours minus mean of theirs
+    improvement: Interval  # probability that a seed of ours beats one of theirs on a task
 
     def to_json(self) -> dict[str, Json]:
         """Return every number as plain JSON."""

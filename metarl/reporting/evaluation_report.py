@@ -23,8 +23,7 @@ from metarl.training.evaluation_reader import provenance
 from metarl.training.experiment import Experiment
 from metarl.types import Json
 
-Tell: TypeAlias = Callable[[Table | str], None]
-"""Shows a table or a sentence."""
+Tell: TypeAlias = Callable[[Table | str], None]  # shows a table or a sentence
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -33,12 +32,10 @@ class Shown:
     """An evaluation, and what is shown beside it."""
 
     evaluation: Evaluation
-    most_likely: Evaluation | None = None
-    """The same with the most likely actions, if both were measured."""
-    references: tuple[Reference, ...] = ()
-    """Reference of policies that learn nothing."""
+    most_likely: Evaluation | None = None  # the same with the most likely actions, if both were measured
+    references: tuple[Reference, ...] = ()  # reference of policies that learn nothing
+    # purpose and seed of its random numbers, if they are not those at a run's end
     stream: Mapping[str, Json] = field(default_factory=dict)
-    """Purpose and seed of its random numbers, if they are not those at a run's end."""
 
     @property
     def by_actions(self) -> dict[str, list[Evaluation]]:
@@ -55,8 +52,7 @@ class EvaluationReport:
     experiment: Experiment
     tell: Tell
     folder: Path
-    physics: dict[str, Json]
-    """Of the training and of the evaluation."""
+    physics: dict[str, Json]  # of the training and of the evaluation
 
     def show_all(self, shown: Shown, stem: str, notices: Mapping[str, str] = NOTHING) -> list[Path]:
         """Show an evaluation, every kind of success beside the references, and write the files.

@@ -25,8 +25,7 @@ DIGITS = 1e-9
 
 The last bits of sums differ between processors.
 """
-LAST_PART = 0.1
-"""Share of a curve at its end, over which curves that are not equal are compared."""
+LAST_PART = 0.1  # share of a curve at its end, over which curves that are not equal are compared
 _ENDS = (("_low", "_high"), ("/low", "/high"))
 _OF_SEEDS = "_by_seed"
 _CURVES = tuple(f"{split}/{name}/step_" for split in ("train", "test") for name in ("return", "success"))
@@ -37,16 +36,12 @@ class Number:
     """A published number beside the reproduced one."""
 
     file: str
-    row: str
-    """Words that name its row, such as ``"seed 0, 1"``."""
+    row: str  # words that name its row, such as ``"seed 0, 1"``
     column: str
-    published: float | None
-    """None where the published table has none."""
-    low: float | None
-    """Lower end of the published interval, if any."""
+    published: float | None  # None where the published table has none
+    low: float | None  # lower end of the published interval, if any
     high: float | None
-    reproduced: float | None
-    """None where the reproduced table has none."""
+    reproduced: float | None  # None where the reproduced table has none
     verdict: Verdict
 
     def to_json(self) -> dict[str, Json]:
@@ -60,8 +55,6 @@ def judge(
     """Compare a reproduced number with the published one.
 
     Args:
-        published: the number in the result's folder.
-        reproduced: the same number, computed here.
         ends: of the published interval.
         tolerance: largest relative difference that counts as within.
     """
@@ -86,14 +79,7 @@ def compare_tables(
     the reproduced table has are new, and are left out.
 
     Args:
-        file: name of the table.
-        published: its rows in the result's folder.
-        reproduced: its rows, computed here.
-        tolerance: as of :func:`judge`.
         ignored: columns that are not compared, such as times.
-
-    Returns:
-        Every number of the published table.
     """
     names = [name for name in dict.fromkeys(name for row in published for name in row) if name]
     measured = {name: interval for name in names if (interval := _interval_of(name, names))}
@@ -127,12 +113,6 @@ def compare_curves(file: str, label: str, published: Rows, reproduced: Rows) -> 
     A metric is equal if it is so after every iteration. Otherwise its means over the last tenth of the
     published curve are compared, and the interval is the range that seeds and iterations span there.
 
-    Args:
-        file: name of the table.
-        label: of the curve, in the numbers' rows.
-        published: a row for each iteration.
-        reproduced: likewise.
-
     Returns:
         A number for each metric: its mean over the last tenth.
     """
@@ -164,11 +144,7 @@ def compare_curves(file: str, label: str, published: Rows, reproduced: Rows) -> 
 
 
 def read_rows(path: Path) -> Rows:
-    """Return a CSV file's rows by column.
-
-    Raises:
-        MetarlError: if there is no such file, or it is no CSV.
-    """
+    """Return a CSV file's rows by column; MetarlError if there is no such file, or it is no CSV."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
             return [

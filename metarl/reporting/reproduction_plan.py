@@ -23,31 +23,23 @@ from metarl.types import Json
 
 How: TypeAlias = Literal["evaluate", "train", "program", "nothing"]
 
-_INSIDE = (CONFIGS, WEIGHTS, "evaluations", "videos")
-"""Folders of a result that are no results."""
-_PROGRAMS = "benchmarks."
-"""Programs that a result may name are modules of this package."""
+_INSIDE = (CONFIGS, WEIGHTS, "evaluations", "videos")  # folders of a result that are no results
+_PROGRAMS = "benchmarks."  # programs that a result may name are modules of this package
 
 
 @dataclass(frozen=True)
 class Group:
     """Seeds of one config of a result."""
 
-    label: str
-    """Name of its agent in the result's tables; empty if there is one."""
-    config: ExperimentConfig
-    """Of the first seed; trains to the last iteration of the published curve."""
+    label: str  # name of its agent in the result's tables; empty if there is one
+    config: ExperimentConfig  # of the first seed; trains to the last iteration of the published curve
     seeds: tuple[int, ...]
-    steps: int
-    """Environment steps of one seed's training."""
-    seconds: float
-    """Seconds of one seed's training, if recorded."""
-    origins: tuple[Origin, ...] = ()
-    """How its runs were measured; empty in results of early versions."""
-    published_seeds: int = 0
-    """How many seeds the published result has."""
+    steps: int  # environment steps of one seed's training
+    seconds: float  # seconds of one seed's training, if recorded
+    origins: tuple[Origin, ...] = ()  # how its runs were measured; empty in results of early versions
+    published_seeds: int = 0  # how many seeds the published result has
+    # settings that the published config does not have, and today's defaults replace
     unnamed: tuple[str, ...] = ()
-    """Settings that the published config does not have, and today's defaults replace."""
 
     def first(self, seeds: int) -> Group:
         """Return the first seeds; 0 keeps all."""
@@ -58,20 +50,13 @@ class Group:
 class Program:
     """Program of a result without a trained agent."""
 
-    module: str
-    """``benchmarks.learning.failing_steps``."""
-    arguments: tuple[str, ...]
-    """``{output}`` stands for the folder of the new files."""
-    files: tuple[str, ...]
-    """Tables to compare."""
-    tolerance: float = 0.0
-    """Largest relative difference of two numbers that agree."""
-    ignored: tuple[str, ...] = ()
-    """Columns that are not compared."""
-    seconds: float = 0.0
-    """Seconds that it took; 0 if not recorded."""
-    environment: str = ""
-    """Folder of the virtual environment that it needs, if not this one: ``.venv-warp``."""
+    module: str  # ``benchmarks.learning.failing_steps``
+    arguments: tuple[str, ...]  # ``{output}`` stands for the folder of the new files
+    files: tuple[str, ...]  # tables to compare
+    tolerance: float = 0.0  # largest relative difference of two numbers that agree
+    ignored: tuple[str, ...] = ()  # columns that are not compared
+    seconds: float = 0.0  # seconds that it took; 0 if not recorded
+    environment: str = ""  # folder of the virtual environment that it needs, if not this one: ``.venv-warp``
 
 
 @dataclass(frozen=True)
@@ -79,15 +64,12 @@ class Plan:
     """A result and how it is reproduced."""
 
     folder: Path
-    name: str
-    """Its folder below ``results``."""
+    name: str  # its folder below ``results``
     how: How
     groups: tuple[Group, ...] = ()
     program: Program | None = None
-    reason: str = ""
-    """Why it cannot be reproduced, or must be trained again."""
-    skipped: str = ""
-    """Why this call leaves it out; empty if it does not."""
+    reason: str = ""  # why it cannot be reproduced, or must be trained again
+    skipped: str = ""  # why this call leaves it out; empty if it does not
 
     @property
     def left_out(self) -> str:
@@ -141,8 +123,6 @@ def plan(folder: Path, name: str, *, train: bool = False, seeds: int = 0) -> Pla
     """Plan the reproduction of a result.
 
     Args:
-        folder: of the result.
-        name: its name in tables.
         train: train again even if its weights are there.
         seeds: how many of its seeds; 0 for all.
 

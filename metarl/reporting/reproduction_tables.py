@@ -18,8 +18,7 @@ from metarl.types import Json
 
 OutcomeVerdict: TypeAlias = Literal["equal", "within", "different", "left out"]
 
-MOST_SENTENCES = 5
-"""Differing numbers that are printed for each result."""
+MOST_SENTENCES = 5  # differing numbers that are printed for each result
 _WORDS = {"evaluate": "evaluate", "train": "train", "program": "program", "nothing": "left out"}
 
 
@@ -29,8 +28,7 @@ class Outcome:
 
     plan: Plan
     numbers: tuple[Number, ...]
-    error: str = ""
-    """Why it could not be computed; empty if it was."""
+    error: str = ""  # why it could not be computed; empty if it was
     seconds: float = 0.0
 
     @property

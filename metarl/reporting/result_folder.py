@@ -21,10 +21,8 @@ from metarl.training.evaluation_reader import Measured, read_json
 from metarl.training.runs import read_config
 from metarl.types import Json
 
-MOST_BYTES = 2_000_000
-"""Largest weights of a seed that a result keeps."""
-CONFIGS = "configs"
-"""Folder of the configs of a result of several agents."""
+MOST_BYTES = 2_000_000  # largest weights of a seed that a result keeps
+CONFIGS = "configs"  # folder of the configs of a result of several agents
 _COPIED = ("iteration", "training_steps", "horizon", "weights_sha256", "versions", "physics", "stream")
 
 
@@ -32,14 +30,11 @@ _COPIED = ("iteration", "training_steps", "horizon", "weights_sha256", "versions
 class Origin:
     """One evaluated run of a result, as its file says."""
 
-    label: str
-    """Name of its agent in tables of several; empty in a result of one."""
-    seed: int
-    """Seed of its training."""
+    label: str  # name of its agent in tables of several; empty in a result of one
+    seed: int  # seed of its training
+    # how it was measured: evaluation settings, random stream, versions, environment steps
     about: Mapping[str, Json]
-    """How it was measured: evaluation settings, random stream, versions, environment steps."""
-    weights: Path | None
-    """Its checkpoint in the result's folder, if kept."""
+    weights: Path | None  # its checkpoint in the result's folder, if kept
 
 
 def write_origins(output: Path, runs: Mapping[str, Sequence[Measured]]) -> list[Path]:
@@ -49,11 +44,7 @@ def write_origins(output: Path, runs: Mapping[str, Sequence[Measured]]) -> list[
     Weights of more than 2 MB are left out.
 
     Args:
-        output: the result's folder.
         runs: evaluations in run folders, by the agent's label; the label is empty if there is one agent.
-
-    Returns:
-        The files and folders.
     """
     entries: list[Json] = []
     written: list[Path] = []
@@ -95,11 +86,7 @@ def write_configs(output: Path, runs: Mapping[str, Sequence[Measured]]) -> list[
 
 
 def read_origins(folder: Path) -> list[Origin]:
-    """Return the runs that a result's file lists.
-
-    Raises:
-        MetarlError: if the file is damaged.
-    """
+    """Return the runs that a result's file lists; MetarlError if the file is damaged."""
     path = folder / MEASURED
     if not path.is_file():
         return []

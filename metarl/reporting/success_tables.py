@@ -28,16 +28,13 @@ def has_ends(evaluations: Sequence[Evaluation]) -> bool:
     return all(one.last is not None and one.held is not None for one in evaluations)
 
 
-def success_table(
-    parts: Mapping[str, Sequence[Evaluation]], references: Sequence[Reference] = (), title: str = "success, %"
-) -> Table:
+def success_table(parts: Mapping[str, Sequence[Evaluation]], references: Sequence[Reference] = ()) -> Table:
     """Return every kind of success by step, with 95 % intervals.
 
     Args:
         parts: evaluations of the same tasks, one for each seed, by how actions are chosen or by agent; a lone
             name may be empty.
         references: what policies that learn nothing reach on the same tasks.
-        title: above the table.
     """
     rows = []
     for name, evaluations in parts.items():
@@ -52,7 +49,7 @@ def success_table(
     said = [f"{one.policy}: {REFERENCES.get(one.policy, one.policy)}" for one in references]
     columns = tuple(Column(_LABELS[kind], percent) for kind in KINDS)
     first = next(iter(parts.values()))[0]
-    return Table(steps_axis(first).short, columns, tuple(rows), title, "; ".join(said))
+    return Table(steps_axis(first).short, columns, tuple(rows), "success, %", "; ".join(said))
 
 
 def family_success_table(

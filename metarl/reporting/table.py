@@ -59,8 +59,7 @@ class Row:
 
     name: str
     values: tuple[Value, ...]
-    detail: str = ""
-    """Second part of the name, in smaller print."""
+    detail: str = ""  # second part of the name, in smaller print
     emphasis: bool = False
 
 
@@ -68,8 +67,7 @@ class Row:
 class Table:
     """Rows of numbers, most with 95 % intervals."""
 
-    names: str
-    """Label of the rows' names."""
+    names: str  # label of the rows' names
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     title: str = ""

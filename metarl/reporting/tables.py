@@ -16,8 +16,7 @@ from metarl.reporting.comparison import ComparisonResult
 from metarl.reporting.table import Column, Row, Table, Value, number, percent, whole, with_interval
 from metarl.text import count, stage_name
 
-WIDTH = 80
-"""Columns into which every table fits."""
+WIDTH = 80  # columns into which every table fits
 FORMS = {"return": number, "success": percent, "success_last": percent, "success_held": percent}
 NAMES = {
     "return": "return",

@@ -17,8 +17,6 @@ def check_choice(actor: Actor, chosen: object, memory: Params, shape: tuple[int,
     """Check the form of what ``act`` returned.
 
     Args:
-        actor: the policy, to be named.
-        chosen: what it returned.
         memory: what it was given, ``[M, K, ...]`` by name.
         shape: M, K and A.
 

@@ -25,8 +25,7 @@ from metarl.text import shown
 from metarl.types import Params, Rollout, Task
 from metarl.vector_env import TaskVectorEnv, TensorVectorEnv
 
-LARGEST_RETURN = 1e18
-"""Returns from here on are refused: the sum of some squares would overflow float32."""
+LARGEST_RETURN = 1e18  # returns from here on are refused: the sum of some squares would overflow float32
 
 
 def collect(
@@ -220,10 +219,7 @@ def join_tasks(rollouts: Sequence[Rollout]) -> Rollout:
 
 
 def join_episodes(rollouts: Sequence[Rollout]) -> Rollout:
-    """Join episodes of the same tasks, along K.
-
-    They have the same horizon.
-    """
+    """Join episodes of the same tasks, along K. They have the same horizon."""
     parts = [rollout.tensors() for rollout in rollouts]
     return Rollout.from_tensors({name: torch.cat([part[name] for part in parts], dim=1) for name in parts[0]})
 

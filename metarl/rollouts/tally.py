@@ -21,7 +21,6 @@ class FitsBaseline(Protocol):
 
     def baseline_features(self, observation_size: int) -> int:
         """Return the number of features of the baseline."""
-        ...
 
 
 @dataclass(frozen=True)

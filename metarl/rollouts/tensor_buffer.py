@@ -26,8 +26,7 @@ class TensorRecorder:
     ) -> None:
         self.slot_tasks = slot_tasks
         self._env, self._shape, self._slots, self._horizon = env, shape, len(slot_tasks), horizon
-        self.num_live = self._slots
-        """Running episodes at the last look."""
+        self.num_live = self._slots  # running episodes at the last look
         self._success: torch.Tensor | None = None
         self._success_at_first_step: torch.Tensor | None = None
         self._success_streak: torch.Tensor | None = None

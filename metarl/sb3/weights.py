@@ -33,7 +33,6 @@ class HasPolicy(Protocol):
     @property
     def policy(self) -> GaussianMLPPolicy:
         """The perceptron."""
-        ...
 
 
 def start_from_ppo(agent: MetaLearner, path: Path) -> None:

@@ -1,76 +1,51 @@
-"""Checkpoints that are whole or absent, checked when read, and never executed.
+"""Checkpoints of a run: each whole or absent, however its process dies.
 
-A checkpoint is a folder named by its iteration, ``00000040``, with the tensors in ``weights.safetensors`` and
-all the rest in ``state.json``. It is written beside its place under a temporary name, synced to disk and
-renamed, so that a process that dies at any moment leaves only whole checkpoints behind:
+A checkpoint is a folder named by its iteration, ``00000040``; its files are those of
+:mod:`metarl.storage.checkpoint_files`. It is written beside its place under a temporary name, synced to disk
+and renamed, so that a process that dies at any moment leaves only whole checkpoints behind:
 
     00000040.tmp        being written or being deleted; never read
     00000040            whole
     00000040.replaced   whole; exists only while a resumed run puts another ``00000040`` in its place
 
-An agent's segments stand outside, in ``RUN/segments``; ``state.json`` names those that the checkpoint needs.
+An agent's segments stand outside, in ``RUN/segments``.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from metarl import __version__
 from metarl.errors import MetarlError
+from metarl.storage.checkpoint_files import (
+    FILES,
+    Checkpoint,
+    DamagedCheckpoint,
+    damaged,
+    encode,
+    read,
+    read_state,
+    references,
+    segments_of,
+)
 from metarl.storage.files import WriteError, is_full, make_folder, sync_folder, write_synced, write_whole
-from metarl.storage.run_folder import SEGMENTS
 from metarl.storage.segments import (
     DamagedSegment,
     MissingSegment,
     check_segments,
     drop_segments,
     has_all,
-    is_sum,
-    saved_segment,
     unsaved,
     write_segments,
 )
-from metarl.storage.tensor_files import decode_tensors, encode_tensors, sha256
-from metarl.system.versions import library_versions
-from metarl.types import Json, State
+from metarl.storage.tensor_files import encode_tensors, sha256
+from metarl.types import State
 
-FORMAT = 1
-"""Version of the format of checkpoints without segments."""
-FORMAT_WITH_SEGMENTS = 2
-"""Version of the format of checkpoints with segments, which metarl 0.1 cannot read."""
-
-_WEIGHTS, _STATE = "weights.safetensors", "state.json"
 _TEMPORARY, _REPLACED = ".tmp", ".replaced"
-_SEAL = re.compile(rb'\{"sha256": "([0-9a-f]{64})", "state": ')
-"""Checksum in front of the JSON; each format keeps it, so that damage is not taken for another version."""
-
-
-class DamagedCheckpoint(MetarlError):
-    """A checkpoint that is altered or unreadable."""
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """All that a run needs to continue exactly."""
-
-    iteration: int
-    """Meta-iterations that are done."""
-    config: dict[str, Json]
-    agent: State
-    """State of the agent; its tensors are on the CPU after loading."""
-    progress: dict[str, Json]
-    """Counters and random states of the run: environment steps, elapsed seconds, …"""
-    versions: dict[str, Json] = field(default_factory=dict, compare=False, repr=False)
-    """Versions of metarl and its libraries that saved it, by name; empty before it is saved."""
-    physics: dict[str, Json] = field(default_factory=dict, compare=False)
-    """Physics of the training, see :mod:`metarl.evaluation.physics`; empty in those of early versions."""
 
 
 def save(folder: Path, checkpoint: Checkpoint, keep: int, spared: int | None = None) -> Path:
@@ -80,7 +55,6 @@ def save(folder: Path, checkpoint: Checkpoint, keep: int, spared: int | None = N
 
     Args:
         folder: the run's checkpoints; made if it is not there.
-        checkpoint: to write.
         keep: number of newest checkpoints that stay.
         spared: iteration of an earlier checkpoint that stays too.
 
@@ -95,8 +69,8 @@ def save(folder: Path, checkpoint: Checkpoint, keep: int, spared: int | None = N
     segments = checkpoint.agent.segments
     try:
         # segments first: a checkpoint that is there has all of them
-        write_segments(_segments_of(folder), segments)
-        files = _encode(checkpoint)
+        write_segments(segments_of(folder), segments)
+        files = encode(checkpoint)
         make_folder(folder)
         _tidy(folder)
         _write(path, files)
@@ -104,7 +78,7 @@ def save(folder: Path, checkpoint: Checkpoint, keep: int, spared: int | None = N
     except (OSError, WriteError) as error:
         _tidy(folder)
         drop_unneeded_segments(folder)
-        raise _not_written(path, error, _size(_segments_of(folder), checkpoint)) from error
+        raise _not_written(path, error, _size(segments_of(folder), checkpoint)) from error
     drop_unneeded_segments(folder)
     return path
 
@@ -113,7 +87,6 @@ def load(path: Path, *, with_segments: bool = True) -> Checkpoint:
     """Read one checkpoint and verify it; a stranger's is safe, as nothing in it is executed.
 
     Args:
-        path: its folder.
         with_segments: verify the agent's segments too. Acting and adapting does not need them, and their
             tensors are read when they are asked for.
 
@@ -123,51 +96,23 @@ def load(path: Path, *, with_segments: bool = True) -> Checkpoint:
     """
     if not path.is_dir():
         raise DamagedCheckpoint(f"There is no checkpoint {path}.")
-    # 1. the state: its seal, then its format
-    state = _read_state(path)
-    if state.get("format") not in (FORMAT, FORMAT_WITH_SEGMENTS):
-        raise MetarlError(
-            f"The checkpoint {path} has format {state.get('format')}, and this version of metarl "
-            f"({__version__}) understands formats {FORMAT} and {FORMAT_WITH_SEGMENTS}."
-        )
-    # 2. the tensors, against the sum in the state
-    weights = _read(path / _WEIGHTS)
-    if sha256(weights) != state.get("weights_sha256"):
-        raise _damaged(path, f"{_WEIGHTS} is not what was saved")
-    try:
-        tensors = decode_tensors(weights)
-    except ValueError as error:
-        raise _damaged(path, f"{_WEIGHTS} cannot be read") from error
-    # 3. the segments that it refers to
-    stored, segments = _segments_of(path.absolute().parent), _references(path, state)
+    checkpoint = read(path)
     if with_segments:
+        names = [segment.sha256 for segment in checkpoint.agent.segments]
         try:
-            check_segments(stored, segments)
+            check_segments(segments_of(path.absolute().parent), names)
         except DamagedSegment as error:
-            raise _damaged(path, error.reason) from error
+            raise damaged(path, error.reason) from error
         except MissingSegment as error:
             raise _without_segments(path, error) from error
-    iteration, versions, physics = (state.get(name) for name in ("iteration", "versions", "physics"))
-    if not isinstance(iteration, int):
-        raise _damaged(path, f"{_STATE} names no iteration")
-    blocks = tuple(saved_segment(stored, name) for name in segments)
-    return Checkpoint(
-        iteration=iteration,
-        config=_object(path, state, "config"),
-        agent=State(tensors, _object(path, state, "agent"), blocks),
-        progress=_object(path, state, "progress"),
-        versions=versions if isinstance(versions, dict) else {},
-        physics=physics if isinstance(physics, dict) else {},
-    )
+    return checkpoint
 
 
 def load_newest(folder: Path, report: Callable[[str], None], *, with_segments: bool = True) -> Checkpoint:
     """Read the newest whole checkpoint.
 
     Args:
-        folder: the run's checkpoints.
         report: called with a sentence for each damaged one that was passed over.
-        with_segments: as of :func:`load`.
 
     Raises:
         MetarlError: if none is whole, or if the newest needs another version of the format or a segment
@@ -215,7 +160,6 @@ def copy_newest(folder: Path, target: Path, most: int) -> int | None:
     Acting, adapting and evaluating need no segments.
 
     Args:
-        folder: the run's checkpoints.
         target: folder of the copy; an older copy there is replaced.
         most: bytes of a copy; a larger checkpoint is not copied, and an older copy is deleted.
 
@@ -228,7 +172,7 @@ def copy_newest(folder: Path, target: Path, most: int) -> int | None:
             load(path, with_segments=False)
         except DamagedCheckpoint:
             continue
-        files = {name: (path / name).read_bytes() for name in (_WEIGHTS, _STATE)}
+        files = {name: (path / name).read_bytes() for name in FILES}
         size = sum(map(len, files.values()))
         if size <= most:
             for name, content in files.items():
@@ -250,7 +194,7 @@ def newest_identity(folder: Path) -> Identity | None:
     """Return the newest whole checkpoint's identity, if any, without reading its tensors."""
     for path in _stored(folder):
         try:
-            state = _read_state(path)
+            state = read_state(path)
             return Identity(int(str(state["iteration"])), str(state["weights_sha256"]))
         except (DamagedCheckpoint, KeyError, ValueError):
             continue
@@ -267,51 +211,9 @@ def weights_sum(agent: State) -> str:
     return sha256(encode_tensors(agent.tensors))
 
 
-def _encode(checkpoint: Checkpoint) -> dict[str, bytes]:
-    """Encode a checkpoint as files by name."""
-    weights = encode_tensors(checkpoint.agent.tensors)
-    segments: list[Json] = [segment.sha256 for segment in checkpoint.agent.segments]
-    state: dict[str, Json] = {
-        "format": FORMAT_WITH_SEGMENTS if segments else FORMAT,
-        "iteration": checkpoint.iteration,
-        "versions": library_versions(),
-        "weights_sha256": sha256(weights),
-        "config": checkpoint.config,
-        "progress": checkpoint.progress,
-        "agent": checkpoint.agent.values,
-    }
-    if checkpoint.physics:
-        state["physics"] = checkpoint.physics
-    # checkpoints without segments stay readable by older versions
-    if segments:
-        state["segments"] = segments
-    try:
-        body = json.dumps(state, allow_nan=False).encode()
-    except ValueError as error:
-        raise MetarlError(
-            f"The checkpoint of iteration {checkpoint.iteration} must hold finite numbers, "
-            "but its config, progress or agent holds a NaN or an infinity."
-        ) from error
-    sealed = b'{"sha256": "%s", "state": %s}\n' % (sha256(body).encode(), body)
-    return {_WEIGHTS: weights, _STATE: sealed}
-
-
-def _segments_of(folder: Path) -> Path:
-    """Return the folder of the segments that checkpoints in ``folder`` refer to."""
-    return folder.absolute().parent / SEGMENTS
-
-
-def _references(path: Path, state: dict[str, Json]) -> list[str]:
-    """Return sums of a checkpoint's segments."""
-    names = state.get("segments", [])
-    if not isinstance(names, list) or not all(map(is_sum, names)):
-        raise _damaged(path, f"{_STATE} names no segments")
-    return [str(name) for name in names]
-
-
 def drop_unneeded_segments(folder: Path) -> None:
     """Delete segments that no checkpoint in ``folder`` needs."""
-    stored = _segments_of(folder)
+    stored = segments_of(folder)
     if not stored.is_dir():
         return
     needed: set[str] = set()
@@ -319,7 +221,7 @@ def drop_unneeded_segments(folder: Path) -> None:
         if path.is_dir() and path.suffix != _TEMPORARY:
             with contextlib.suppress(DamagedCheckpoint):
                 # what a damaged checkpoint refers to cannot be known, nor used
-                needed |= set(_references(path, _read_state(path)))
+                needed |= set(references(path, read_state(path)))
     drop_segments(stored, needed)
 
 
@@ -342,46 +244,10 @@ def _without_segments(path: Path, error: MissingSegment) -> MetarlError:
 def _has_all_segments(path: Path) -> bool:
     """Return whether a checkpoint finds its segments' files."""
     try:
-        names = _references(path, _read_state(path))
+        names = references(path, read_state(path))
     except DamagedCheckpoint:
         return False
-    return has_all(_segments_of(path.parent), names)
-
-
-def _read_state(path: Path) -> dict[str, Json]:
-    """Read a checkpoint's JSON, checked against its seal."""
-    data = _read(path / _STATE)
-    seal = _SEAL.match(data)
-    if seal is None or not data.endswith(b"}\n"):
-        raise _damaged(path, f"{_STATE} is cut short or altered")
-    body = data[seal.end() : -2]
-    if sha256(body).encode() != seal[1]:
-        raise _damaged(path, f"{_STATE} is not what was saved")
-    try:
-        state: Json = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise _damaged(path, f"{_STATE} is not JSON") from error
-    if not isinstance(state, dict):
-        raise _damaged(path, f"{_STATE} is not a JSON object")
-    return state
-
-
-def _object(path: Path, state: dict[str, Json], name: str) -> dict[str, Json]:
-    value = state.get(name)
-    if not isinstance(value, dict):
-        raise _damaged(path, f"{_STATE} has no {name}")
-    return value
-
-
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise _damaged(file.parent, f"{file.name} cannot be read: {error.strerror}") from error
-
-
-def _damaged(path: Path, what: str) -> DamagedCheckpoint:
-    return DamagedCheckpoint(f"The checkpoint {path} is damaged ({what}).")
+    return has_all(segments_of(path.parent), names)
 
 
 def _write(path: Path, files: dict[str, bytes]) -> None:
@@ -437,7 +303,7 @@ def _remove(path: Path) -> None:
 
 def _size(stored: Path, checkpoint: Checkpoint) -> int:
     """Return the bytes that a checkpoint and its unsaved segments need."""
-    files = _encode(checkpoint)
+    files = encode(checkpoint)
     missing = unsaved(stored, checkpoint.agent.segments)
     return sum(map(len, files.values())) + sum(len(encode_tensors(part.tensors())) for part in missing)
 

@@ -30,7 +30,6 @@ def locked(folder: Path, name: str = LOCK, *, patience: float = 0.0) -> Iterator
     On a file system without locks (Lustre without ``-o flock``, some NFS and FUSE) a warning says so.
 
     Args:
-        folder: the run's, or a sweep's.
         name: of the lock file, if the folder has several.
         patience: seconds to wait for another process.
 

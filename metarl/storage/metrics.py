@@ -25,8 +25,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from metarl.errors import MetarlError
 from metarl.storage.files import is_full, sync, write_whole
 
-Row = dict[str, float | int]
-"""``{"iteration": 3, "env_steps": 120000, "train/return/step_0": -41.2, …}``"""
+Row = dict[str, float | int]  # ``{"iteration": 3, "env_steps": 120000, "train/return/step_0": -41.2, …}``
 
 _FILE, _EVENTS = "metrics.jsonl", "tensorboard"
 
@@ -38,7 +37,6 @@ class MetricsLog:
         """Open the log.
 
         Args:
-            run_folder: of the run; made if need be.
             resume_after: the iteration to resume from: later rows, and a last row that was cut short, are
                 dropped; None for a new run.
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from metarl.errors import MetarlError
-from metarl.storage.checkpoints import Checkpoint, find, load, load_newest, names_of_checkpoints
+from metarl.storage.checkpoint_files import Checkpoint
+from metarl.storage.checkpoints import find, load, load_newest, names_of_checkpoints
 from metarl.storage.metrics import best_iteration, read_metrics
 from metarl.storage.run_folder import CHECKPOINTS, CONFIG, MEASURED, SWEEP, WEIGHTS
 

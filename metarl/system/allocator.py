@@ -11,10 +11,8 @@ import functools
 import os
 import platform
 
-LARGEST_KEPT = 2**25
-"""Bytes of the largest piece that is kept; what is larger is few and goes back at once."""
-MOST_KEPT = 2**28
-"""Bytes of free memory at the end of an arena from which it goes back."""
+LARGEST_KEPT = 2**25  # bytes of the largest piece that is kept; what is larger is few and goes back at once
+MOST_KEPT = 2**28  # bytes of free memory at the end of an arena from which it goes back
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 

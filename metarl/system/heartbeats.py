@@ -29,8 +29,7 @@ class Heartbeats:
     """This rank's signs of life, and what it has seen of the others'."""
 
     def __init__(self, rank: int, size: int, store: Store) -> None:
-        self.exchanges = 0
-        """Exchanges that this rank has come to; the others see it."""
+        self.exchanges = 0  # exchanges that this rank has come to; the others see it
         self._rank, self._store = rank, store
         now = time.monotonic()
         self._answered = now

@@ -33,14 +33,10 @@ from metarl.system.launch import Launch, launched, local_rank, ranks_here
 
 T = TypeVar("T")
 
-ARRIVAL_SECONDS = 60.0
-"""Seconds after which an unstarted rank is missing."""
-LOST_SECONDS = 20.0
-"""A rank that has not counted up for this long has died or was halted."""
-BROKEN_SECONDS = 5.0
-"""Likewise, once a connection has broken."""
-FAREWELL_SECONDS = 10.0
-"""Ranks wait this long for the first to have its say before they end."""
+ARRIVAL_SECONDS = 60.0  # seconds after which an unstarted rank is missing
+LOST_SECONDS = 20.0  # A rank that has not counted up for this long has died or was halted
+BROKEN_SECONDS = 5.0  # likewise, once a connection has broken
+FAREWELL_SECONDS = 10.0  # ranks wait this long for the first to have its say before they end
 _WORDS, _COMPLETE, _BEGUN = "words", "complete", "begun"
 WORKING, STOPPED, FAILED = 0, 1, 2
 SILENT_EXIT = 2
@@ -62,10 +58,8 @@ class Traffic:
 
     exchanges: int = 0
     received_bytes: int = 0
-    waiting: float = 0.0
-    """Seconds until all ranks reached an exchange."""
-    transfer: float = 0.0
-    """Seconds of the messages themselves."""
+    waiting: float = 0.0  # seconds until all ranks reached an exchange
+    transfer: float = 0.0  # seconds of the messages themselves
 
 
 class Ranks:
@@ -73,15 +67,12 @@ class Ranks:
 
     def __init__(self, launch: Launch, store: Store, lasting: Store) -> None:
         self.rank, self.size = launch.rank, launch.size
-        self.again = lasting.check([_BEGUN])
-        """Whether an earlier start of these ranks began the run."""
+        self.again = lasting.check([_BEGUN])  # whether an earlier start of these ranks began the run
         self._lasting = lasting
         self.traffic = Traffic()
-        self.agreed = False
-        """Whether every rank knows that the common work is over."""
+        self.agreed = False  # whether every rank knows that the common work is over
         self.fails = False
-        self._pending = False
-        """Whether gloo waits for a rank."""
+        self._pending = False  # whether gloo waits for a rank
         self._hang_seconds = launch.hang_seconds
         self._heart = Heartbeats(self.rank, self.size, store)
 

@@ -110,8 +110,7 @@ def join_rows(rows: Params, total: int) -> Params:
 class Shared(Generic[OwnT]):
     """Items shared out among the ranks; in one process just all items."""
 
-    own: Sequence[OwnT]
-    """This rank's, or the last of all if it has none."""
+    own: Sequence[OwnT]  # this rank's, or the last of all if it has none
     total: int
 
     def map(self, function: Callable[[OwnT], ResultT]) -> Shared[ResultT]:

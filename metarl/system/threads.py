@@ -28,8 +28,7 @@ from metarl.system.cores import openmp_threads, usable_cores
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
-WORK_PER_CHUNK = 2**24
-"""Multiply-adds of one pass over a network worth a chunk, see :func:`task_chunks`."""
+WORK_PER_CHUNK = 2**24  # multiply-adds of one pass over a network worth a chunk, see :func:`task_chunks`
 
 _limit: ContextVar[int] = ContextVar("learning_threads", default=0)
 _should_stop: ContextVar[Callable[[], bool] | None] = ContextVar("should_stop", default=None)
@@ -121,7 +120,6 @@ def parallel_map(function: Callable[[ItemT], ResultT], items: Sequence[ItemT]) -
 
     Args:
         function: of one item; it must not write what the others read.
-        items: what to map.
 
     Raises:
         Exception: the function's own, of the first item in order that raised one.

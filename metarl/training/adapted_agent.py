@@ -21,8 +21,7 @@ from metarl.storage.run_folder import ADAPTED
 from metarl.storage.tensor_files import decode_tensors, encode_tensors
 from metarl.types import Params, Rollout, State, Task
 
-FRESH = "fresh"
-"""Name of the mark in memory ``[M, K]`` of a trial's first step."""
+FRESH = "fresh"  # name of the mark in memory ``[M, K]`` of a trial's first step
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,6 @@ class AdaptedAgent:
     """A trained agent and the experience that it has adapted to.
 
     Args:
-        agent: as it was trained.
         path: ``[1, K, T, ...]`` each, by adaptation step.
     """
 
@@ -150,11 +148,7 @@ def write_path(folder: Path, path: Sequence[Rollout]) -> None:
 
 
 def read_path(folder: Path) -> list[Rollout]:
-    """Return what :func:`write_path` wrote.
-
-    Raises:
-        MetarlError: if the file is damaged.
-    """
+    """Return what :func:`write_path` wrote; MetarlError if the file is damaged."""
     steps: dict[int, Params] = {}
     try:
         for name, value in decode_tensors((folder / ADAPTED).read_bytes()).items():

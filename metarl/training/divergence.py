@@ -18,8 +18,7 @@ from metarl.plugins.user_files import at_fault
 from metarl.rollouts.tally import sampled_inputs
 from metarl.types import Rollout
 
-OUTER_STEP, INNER_STEP = ("outer_lr", "max_kl"), ("inner_lr",)
-"""Agents' settings of how far steps go."""
+OUTER_STEP, INNER_STEP = ("outer_lr", "max_kl"), ("inner_lr",)  # agents' settings of how far steps go
 
 
 class DivergedError(MetarlError):

@@ -17,7 +17,8 @@ import numpy as np
 from metarl.config import ExperimentConfig, to_json
 from metarl.errors import MetarlError
 from metarl.evaluation.record import Evaluation, evaluation_from_json
-from metarl.storage.checkpoints import Checkpoint, newest_identity, weights_sum
+from metarl.storage.checkpoint_files import Checkpoint
+from metarl.storage.checkpoints import newest_identity, weights_sum
 from metarl.storage.run_folder import CHECKPOINTS, CONFIG, EVALUATION
 from metarl.system.versions import library_versions
 from metarl.text import count

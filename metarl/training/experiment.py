@@ -19,7 +19,7 @@ import torch
 
 from metarl.config import ExperimentConfig, to_json
 from metarl.errors import MetarlError, Stopped, require
-from metarl.evaluation.evaluate import evaluate, slots_needed, vector_steps
+from metarl.evaluation.evaluate import evaluate, slots_needed
 from metarl.evaluation.physics import Physics, physics_of
 from metarl.evaluation.record import Evaluation
 from metarl.evaluation.summary import summarize
@@ -33,19 +33,20 @@ from metarl.meta_learner import (
     plan_of,
     state_of,
 )
-from metarl.networks.linear_baseline import transitions_per_feature
 from metarl.rollouts.tally import FitsBaseline, Tally, count_iteration, sampled_inputs, tally_from_json
 from metarl.spaces import action_size, observation_size
-from metarl.storage.checkpoints import Checkpoint, save
+from metarl.storage.checkpoint_files import Checkpoint
+from metarl.storage.checkpoints import save
 from metarl.storage.files import write_json
 from metarl.storage.locks import locked
-from metarl.storage.metrics import MetricsLog, Row, held_out_return, read_metrics
-from metarl.storage.run_folder import CHECKPOINTS, CONFIG, EVALUATION
+from metarl.storage.metrics import MetricsLog, read_metrics
+from metarl.storage.run_folder import CHECKPOINTS, CONFIG, forget_evaluation
 from metarl.system.ranks import Ranks, own_device
 from metarl.system.sharing import sharing, slots_here
 from metarl.system.threads import stoppable, use_threads
 from metarl.tasks import TaskDistribution, check_disjoint, sample_evenly
 from metarl.text import count
+from metarl.training.best_so_far import BestSoFar
 from metarl.training.divergence import check_loaded, check_update, naming_agent, taking_state
 from metarl.training.loggers import Logger, find_loggers, opened
 from metarl.training.meta_iteration import meta_iteration
@@ -61,7 +62,7 @@ from metarl.training.observers import HearsNotices, Observer
 from metarl.training.replicas import check_replicas, traffic_metrics
 from metarl.training.training_tasks import TrainingTasks
 from metarl.training.warm_start import start_from
-from metarl.types import Rollout, Task
+from metarl.types import Task
 from metarl.vector_env import TaskVectorEnv
 
 logger = logging.getLogger(__name__)
@@ -76,8 +77,7 @@ class Experiment:
 
     def __init__(self, config: ExperimentConfig, folder: Path, observers: Sequence[Observer] = ()) -> None:
         self.config, self.folder = config, folder
-        self.observers = list(observers)
-        """Called in this order; more may be added at any time."""
+        self.observers = list(observers)  # called in this order; more may be added at any time
         self.suite: TaskDistribution = config.build_suite()
         check_disjoint(self.suite)
         transitions = self.num_envs * self.suite.horizon
@@ -99,13 +99,13 @@ class Experiment:
         self.tally = Tally()
         self.ranks: Ranks | None = None
         """The processes that share the work, see :meth:`share_among`; None in one process."""
-        self._restored = self._stop = False
+        self.restored = False  # whether the run goes on from a checkpoint
+        self._stop = False
         self._finished: Checkpoint | None = None
         self._make_loggers = find_loggers(config.loggers)
         self._loggers: list[Logger] = []
         self._physics: tuple[TaskDistribution, Physics] | None = None  # the models' sums take a while
-        self._best: tuple[float, int] | None = None  # return on held-out tasks, and its iteration
-        self._waited = 0  # evaluations since then
+        self._best = BestSoFar()
 
     @property
     def num_envs(self) -> int:
@@ -121,36 +121,6 @@ class Experiment:
         if known is None or known[0] is not self.suite or known[1]["engine"] != engine:
             known = self._physics = self.suite, physics_of(self.suite, engine)
         return known[1]
-
-    @property
-    def vector_steps(self) -> int:
-        """Vector-environment steps of the rest of the run, all episodes being full ones."""
-        iterations = range(self.iteration, self.config.iterations)
-        # training, evaluations during it, and the one at its end
-        brief = sum(self._evaluates_after(n + 1) for n in iterations)
-        brief += not self._restored and self._evaluates_after(0)
-        return (
-            sum(self._rollouts_of(n)[0] for n in iterations) * self.suite.horizon
-            + brief * self.evaluation_steps(len(self._brief_tasks()), self.brief_adaptation_steps)
-            + self.evaluation_steps(len(self.suite.tasks("test")), self.config.evaluation.adaptation_steps)
-        )
-
-    @property
-    def most_env_steps(self) -> int:
-        """Environment steps of the whole training, all episodes being full ones."""
-        episodes = sum(self._rollouts_of(n)[1] for n in range(self.config.iterations))
-        return episodes * self.suite.horizon
-
-    def _rollouts_of(self, iteration: int) -> tuple[int, int]:
-        """Return an iteration's numbers of rollouts and episodes."""
-        plan, sampling = plan_of(self.agent, iteration), self.config.sampling
-        if plan.collects == "nothing":
-            return 0, 0
-        steps = self.agent.adaptation_steps if plan.adaptation_steps is None else plan.adaptation_steps
-        every = plan.collects == "all tasks"
-        tasks = len(self.training_tasks.fixed) if every else sampling.meta_batch_size
-        turns = -(-tasks // max(1, self.num_envs // sampling.episodes)) if every else 1
-        return turns * (steps + 1), tasks * sampling.episodes * (steps + 1)
 
     @property
     def brief_adaptation_steps(self) -> int:
@@ -212,7 +182,7 @@ class Experiment:
         except (KeyError, ValueError) as error:
             raise MetarlError(f"The checkpoint has no usable counters: {checkpoint.progress}.") from error
         self.tally = tally_from_json(checkpoint.progress.get("tally"))
-        self._restored = True
+        self.restored = True
 
     def initialize(self) -> None:
         """Initialise from the config's run or policy file; an unfit one raises ``MetarlError``."""
@@ -242,16 +212,7 @@ class Experiment:
             closing(self.make_env()) as env,
         ):
             try:
-                resume_after = self.iteration if self._restored else -1
-                with (
-                    closing(MetricsLog(self.folder, resume_after)) if self.writes else nullcontext() as log,
-                    opened(
-                        self._make_loggers if self.writes else (), self.config, self.folder
-                    ) as self._loggers,
-                ):
-                    for row in read_metrics(self.folder) if self._restored and self.writes else []:
-                        self._rate(row)
-                    self._train(env, log)
+                self._train(env)
                 return self.test(env, self.suite.tasks("test"), make_rng(self.config.seed, Purpose.TEST))
             except (Exception, SystemExit):
                 if self._finished is not None:
@@ -293,13 +254,6 @@ class Experiment:
                 on_step=self.on_step,
             )
 
-    def evaluation_steps(self, num_tasks: int, adaptation_steps: int) -> int:
-        """Return an evaluation's vector-environment steps, all episodes being full ones."""
-        horizon = self.suite.horizon
-        return vector_steps(
-            self.config.evaluation, num_tasks, adaptation_steps, self.num_envs, horizon, self.agent.trial
-        )
-
     @property
     def baseline_features(self) -> int:
         """Number of the baseline's features; 0 without one."""
@@ -333,41 +287,54 @@ class Experiment:
                 logger.warning("%s", sentence)
             self.tally = replace(self.tally, said=(*self.tally.said, name))
 
-    def _train(self, env: TaskVectorEnv, log: MetricsLog | None) -> None:
+    def _train(self, env: TaskVectorEnv) -> None:
+        """Train with open logs, going on with those of a restored run."""
+        resume_after = self.iteration if self.restored else -1
+        makers = self._make_loggers if self.writes else ()
+        with (
+            closing(MetricsLog(self.folder, resume_after)) if self.writes else nullcontext() as log,
+            opened(makers, self.config, self.folder) as self._loggers,
+        ):
+            for row in read_metrics(self.folder) if self.restored and self.writes else []:
+                self._best.rate(row)
+            self._meta_train(env, log)
+
+    def _meta_train(self, env: TaskVectorEnv, log: MetricsLog | None) -> None:
         if "baseline" not in self.tally.said:
             episodes, horizon = self.config.sampling.episodes, self.suite.horizon
             self._give(baseline_notice(self.baseline_features, episodes, horizon, "--sampling.episodes"))
         if "filling" not in self.tally.said:
             self._give(filling_notice(self.agent, self.config.iterations))
-        if not self._restored:
+        if not self.restored:
             self.initialize()
-            if self._evaluates_after(0):
+            if self.evaluates_after(0):
                 self._log(log, self._brief_test(env))
             self._save(self._checkpoint())
         self._finished = self._checkpoint()
         while self.iteration < self.config.iterations:
             start = time.perf_counter()
             metrics = self._iterate(env)
-            evaluated = self._evaluates_after(self.iteration)
+            evaluated = self.evaluates_after(self.iteration)
             if evaluated:
                 metrics |= self._brief_test(env)
             self.elapsed += time.perf_counter() - start
+            if self.writes:
+                forget_evaluation(self.folder)  # a shorter run's: it is of another agent now
             # log before saving, so that a checkpoint never claims iterations without a row
-            self._forget_evaluation()
             self._log(log, metrics)
-            if evaluated and 0 < self.config.evaluation.patience <= self._waited:
+            if evaluated and 0 < self.config.evaluation.patience <= self._best.waited:
                 self._end_here()
             self._finished = self._checkpoint()
             how = self.config.checkpoint
             due = self.iteration % how.every == 0 or self.iteration == self.config.iterations
-            if due or (how.keep_best and self._best is not None and self._best[1] == self.iteration):
+            if due or (how.keep_best and self._best.iteration == self.iteration):
                 self._save(self._finished)
 
     def _iterate(self, env: TaskVectorEnv) -> dict[str, float]:
         sampling = self.config.sampling
         plan = plan_of(self.agent, self.iteration)
         rng = make_rng(self.config.seed, Purpose.TRAINING, self.iteration)
-        restarts = env.restarts
+        before = env.restarts
         with naming_agent(self.config.agent):
             done = meta_iteration(
                 self.agent,
@@ -390,32 +357,25 @@ class Experiment:
         check_replicas(self.ranks, self.agent, self.iteration + 1)
         # tell the user as soon as it is certain that nothing is learned
         self._give(running_notices(self.tally, self.training_notices()))
-        steps = sum(rollout.num_steps for rollout in done.rollouts)
-        self.env_steps += steps
+        self.env_steps += done.num_steps
         self.iteration += 1
-        seconds = sum(done.seconds.values())
-        return {
-            **_training_metrics(done.rollouts),
-            **{f"update/{name}": value for name, value in done.metrics.items()},
-            **{f"time/{part}": value for part, value in done.seconds.items()},
-            "time/steps_per_second": steps / max(seconds, 1e-9),
-            "engine/restarts": float(env.restarts - restarts),
-            **traffic_metrics(self.ranks),
-        }
+        restarts = env.restarts - before
+        return {**done.row(), "engine/restarts": float(restarts), **traffic_metrics(self.ranks)}
 
     def _brief_test(self, env: TaskVectorEnv) -> dict[str, float]:
         start = time.perf_counter()
         rng = make_rng(self.config.seed, Purpose.VALIDATION, self.iteration)
-        evaluation = self.test(env, self._brief_tasks(), rng, self.brief_adaptation_steps)
+        evaluation = self.test(env, self.brief_tasks(), rng, self.brief_adaptation_steps)
         return {**summarize(evaluation, rng).metrics(), "time/evaluation": time.perf_counter() - start}
 
-    def _brief_tasks(self) -> list[Task]:
+    def brief_tasks(self) -> list[Task]:
         """Return the learning curve's fixed held-out tasks."""
         tasks = self.suite.tasks("test")
         count = min(self.config.evaluation.tasks, len(tasks))
         return sample_evenly(tasks, count, make_rng(self.config.seed, Purpose.VALIDATION_TASKS))
 
-    def _evaluates_after(self, iteration: int) -> bool:
+    def evaluates_after(self, iteration: int) -> bool:
+        """Return whether the held-out tasks are measured after an iteration."""
         every = self.config.evaluation.every
         return every > 0 and iteration % every == 0
 
@@ -430,45 +390,21 @@ class Experiment:
         row = {"env_steps": self.env_steps, **metrics, "time/elapsed": self.elapsed}
         if log is not None:
             log.log(self.iteration, row)
-        self._rate({"iteration": self.iteration, **row})
+        self._best.rate({"iteration": self.iteration, **row})
         for other in self._loggers:
             other.log(self.iteration, row)
         for observer in self.observers:
             observer.on_iteration(self.iteration, row)
 
-    def _rate(self, row: Row) -> None:
-        rated = held_out_return(row)
-        if rated is None:
-            return
-        self._waited += 1
-        if self._best is None or rated > self._best[0]:
-            self._best, self._waited = (rated, int(row["iteration"])), 0
-
     def _end_here(self) -> None:
         """Let this iteration be the run's last, as its config says from now on."""
-        assert self._best is not None
         self.config = replace(self.config, iterations=self.iteration)
         write_json(self.folder / CONFIG, to_json(self.config), indent=2)
-        waited, best = count(self._waited, "evaluation"), self._best[1]
-        self._give(
-            {
-                "patience": f"Training ends at iteration {self.iteration}: in {waited} the return on "
-                f"held-out tasks was not better than at iteration {best}."
-            }
+        sentence = (
+            f"Training ends at iteration {self.iteration}: in {count(self._best.waited, 'evaluation')} the "
+            f"return on held-out tasks was not better than at iteration {self._best.iteration}."
         )
-
-    def _forget_evaluation(self) -> None:
-        """Delete the evaluation of a shorter run: it is of another agent now."""
-        if not self.writes:
-            return
-        stem = Path(EVALUATION).stem
-        for ending in (
-            ".json",
-            ".csv",
-            ".png",
-            "-success.csv",
-        ):  # without the JSON the others count for nothing
-            (self.folder / f"{stem}{ending}").unlink(missing_ok=True)
+        self._give({"patience": sentence})
 
     def _checkpoint(self) -> Checkpoint:
         return Checkpoint(
@@ -487,16 +423,5 @@ class Experiment:
         if not self.writes:
             return
         how = self.config.checkpoint
-        spared = self._best[1] if how.keep_best and self._best is not None else None
+        spared = self._best.iteration if how.keep_best else None
         save(self.folder / CHECKPOINTS, checkpoint, how.keep, spared)
-
-
-def _training_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
-    metrics = {}
-    for step, rollout in enumerate(rollouts):
-        metrics[f"train/return/step_{step}"] = float(rollout.episode_returns.double().mean())
-        if rollout.success is not None:
-            metrics[f"train/success/step_{step}"] = float(rollout.success.double().mean())
-    if rollouts:
-        metrics["train/transitions_per_feature"] = min(map(transitions_per_feature, rollouts))
-    return metrics

@@ -20,11 +20,9 @@ class Logger(Protocol):
 
     def log(self, iteration: int, metrics: Mapping[str, float]) -> None:
         """Receive an iteration's metrics; after a resumed stop an iteration may come again."""
-        ...
 
     def close(self) -> None:
         """Finish, however the run ended."""
-        ...
 
 
 MakeLogger: TypeAlias = Callable[[ExperimentConfig, Path], Logger]

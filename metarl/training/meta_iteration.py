@@ -13,6 +13,7 @@ import numpy as np
 
 from metarl.errors import MetarlError
 from metarl.meta_learner import Actor, MetaLearner, Plan, Scheduled, actor_in_training, never
+from metarl.networks.linear_baseline import transitions_per_feature
 from metarl.rollouts.collect import collect, join_tasks
 from metarl.system.sharing import num_slots
 from metarl.system.threads import one_thread, stoppable
@@ -33,6 +34,24 @@ class MetaIteration:
     """Policies that collected them, in the last turn where the tasks took turns."""
     metrics: dict[str, float]  # metrics of the update, the mean over several, empty without one
     seconds: dict[str, float]  # wall-clock time of each of PARTS
+
+    @property
+    def num_steps(self) -> int:
+        """Environment steps."""
+        return sum(rollout.num_steps for rollout in self.rollouts)
+
+    def row(self) -> dict[str, float]:
+        """Return all that was measured, by the names in ``metrics.jsonl``."""
+        row = {}
+        for step, rollout in enumerate(self.rollouts):
+            row[f"train/return/step_{step}"] = float(rollout.episode_returns.double().mean())
+            if rollout.success is not None:
+                row[f"train/success/step_{step}"] = float(rollout.success.double().mean())
+        if self.rollouts:
+            row["train/transitions_per_feature"] = min(map(transitions_per_feature, self.rollouts))
+        row |= {f"update/{name}": value for name, value in self.metrics.items()}
+        row |= {f"time/{part}": value for part, value in self.seconds.items()}
+        return {**row, "time/steps_per_second": self.num_steps / max(sum(self.seconds.values()), 1e-9)}
 
 
 class _Clock:
@@ -65,15 +84,9 @@ def meta_iteration(
     Tasks that need more slots than there are take turns.
 
     Args:
-        agent: adapts and learns.
-        env: steps the episodes.
-        tasks: to collect on.
         episodes: K, of each task in each rollout.
         horizon: T, steps of an episode.
-        rng: the only source of randomness.
         on_step: called before each vector step with the number of running episodes; may raise to stop.
-        should_stop: asked in a long update.
-        plan: the steps of this iteration.
 
     Raises:
         Stopped: if ``should_stop`` says so.

@@ -10,11 +10,9 @@ class Observer(Protocol):
 
     def on_step(self, episodes: int) -> None:
         """Receive the number of running episodes before a vector step."""
-        ...
 
     def on_iteration(self, iteration: int, metrics: dict[str, float]) -> None:
         """Receive an iteration's metrics, 0 before training."""
-        ...
 
 
 @runtime_checkable
@@ -23,4 +21,3 @@ class HearsNotices(Protocol):
 
     def on_notice(self, sentence: str) -> None:
         """Show a notice."""
-        ...

@@ -18,14 +18,8 @@ from metarl.evaluation.physics import Physics, physics_differences
 from metarl.plugins.recorded import config_of_results
 from metarl.plugins.registry import config_from_json
 from metarl.plugins.reopening import check_reopens
-from metarl.storage.checkpoints import (
-    Checkpoint,
-    drop_later,
-    drop_unneeded_segments,
-    has_whole,
-    load,
-    load_newest,
-)
+from metarl.storage.checkpoint_files import Checkpoint
+from metarl.storage.checkpoints import drop_later, drop_unneeded_segments, has_whole, load, load_newest
 from metarl.storage.files import encode_json, is_full, write_folder, write_json
 from metarl.storage.locks import locked
 from metarl.storage.metrics import missing_rows
@@ -111,10 +105,8 @@ def resume(
         path: the run's folder, or that of one of its checkpoints, to go back to it: later
             iterations are discarded.
         report: called with a sentence for each damaged checkpoint.
-        observers: of the run.
         iterations: train to this iteration instead of the one the config names.
         device: compute there instead of where the config says.
-        ranks: share the work, if there are any.
 
     Raises:
         MetarlError: if the folder is no run, if the run is still going on elsewhere, if its checkpoints
@@ -138,16 +130,7 @@ def resume(
         elif has_checkpoints(folder):
             checkpoint = load_newest(folder / CHECKPOINTS, report)
         if checkpoint is not None:
-            experiment.restore(checkpoint)
-            for sentence in physics_differences(
-                {"trained": trained_under(checkpoint), "evaluated": experiment.physics}
-            ):
-                report(f"{sentence} The rest of the run is not what an unbroken one would be.")
-            if missing := missing_rows(folder, experiment.iteration):
-                report(
-                    f"The metrics in {folder} lack {count(len(missing), 'iteration')}, from {missing[0]} on: "
-                    "was the run copied while it trained? Its curve has a gap."
-                )
+            _restore(experiment, checkpoint, report)
         if experiment.iteration > config.iterations:
             raise MetarlError(
                 f"The run {folder} cannot be trained to iteration {config.iterations}: "
@@ -159,6 +142,20 @@ def resume(
             drop_later(folder / CHECKPOINTS, experiment.iteration)
         drop_unneeded_segments(folder / CHECKPOINTS)  # left by a kill after a checkpoint
     return experiment
+
+
+def _restore(experiment: Experiment, checkpoint: Checkpoint, report: Callable[[str], None]) -> None:
+    """Restore a checkpoint; report other physics and missing metrics."""
+    experiment.restore(checkpoint)
+    for sentence in physics_differences(
+        {"trained": trained_under(checkpoint), "evaluated": experiment.physics}
+    ):
+        report(f"{sentence} The rest of the run is not what an unbroken one would be.")
+    if missing := missing_rows(experiment.folder, experiment.iteration):
+        report(
+            f"The metrics in {experiment.folder} lack {count(len(missing), 'iteration')}, from {missing[0]} "
+            "on: was the run copied while it trained? Its curve has a gap."
+        )
 
 
 def open_trained(
@@ -288,7 +285,6 @@ class Stoppable(Protocol):
 
     def request_stop(self) -> None:
         """End soon."""
-        ...
 
 
 @contextmanager

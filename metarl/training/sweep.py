@@ -166,12 +166,13 @@ class Sweep:
         taken: list[SeedRun] = []
         self.elsewhere = []
         for run in self.runs:
-            if len(taken) < most and run not in self._running and run not in ended and not run.finished:
-                try:
-                    if self._lock(run):
-                        taken.append(run)
-                except HeldError:
-                    self.elsewhere.append(run)
+            if len(taken) == most or run in self._running or run in ended or run.finished:
+                continue
+            try:
+                if self._lock(run):
+                    taken.append(run)
+            except HeldError:
+                self.elsewhere.append(run)
         return taken
 
     def _lock(self, run: SeedRun) -> bool:

@@ -13,7 +13,8 @@ import torch
 from metarl.errors import MetarlError
 from metarl.learning import replay_blocks
 from metarl.learning.replay import ReplayBuffer
-from metarl.storage.checkpoints import Checkpoint, load, save
+from metarl.storage.checkpoint_files import Checkpoint
+from metarl.storage.checkpoints import load, save
 from metarl.types import Params, Rollout, Segment, State, Task
 from support.tiny import random_rollout
 

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 from metarl.errors import MetarlError
 from metarl.storage import checkpoints
-from metarl.storage.checkpoints import Checkpoint, DamagedCheckpoint, load, load_newest, save
+from metarl.storage.checkpoint_files import Checkpoint, DamagedCheckpoint
+from metarl.storage.checkpoints import load, load_newest, save
 from metarl.types import Json, State
 
 FILES = ("weights.safetensors", "state.json")
@@ -436,7 +437,8 @@ import json, os, random, signal, sys, time
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from metarl.storage.checkpoints import Checkpoint, load_newest, save
+from metarl.storage.checkpoint_files import Checkpoint
+from metarl.storage.checkpoints import load_newest, save
 from metarl.types import State
 
 folder, draws = Path(sys.argv[1]), random.Random(0)

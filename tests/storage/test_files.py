@@ -17,6 +17,7 @@ import pytest
 
 from metarl.errors import MetarlError
 from metarl.storage import checkpoints, files
+from metarl.storage.checkpoint_files import Checkpoint
 from metarl.storage.files import all_or_none, check_writable, write_folder, write_rows, write_whole
 from metarl.types import State
 
@@ -181,7 +182,7 @@ def test_file_system_that_cannot_sync_folders_is_written_to(
     monkeypatch.setattr(os, "fsync", refusing)
     write_whole(tmp_path / "new" / "file", b"content")
     write_folder(tmp_path / "run", {"config.json": b"{}"})
-    checkpoints.save(tmp_path / "checkpoints", checkpoints.Checkpoint(1, {}, State({}, {}), {}), keep=1)
+    checkpoints.save(tmp_path / "checkpoints", Checkpoint(1, {}, State({}, {}), {}), keep=1)
     assert (tmp_path / "new" / "file").read_bytes() == b"content"
 
 

@@ -14,7 +14,8 @@ import torch
 
 from metarl.errors import MetarlError
 from metarl.storage import segments as segment_files
-from metarl.storage.checkpoints import Checkpoint, DamagedCheckpoint, drop_later, load, load_newest, save
+from metarl.storage.checkpoint_files import Checkpoint, DamagedCheckpoint
+from metarl.storage.checkpoints import drop_later, load, load_newest, save
 from metarl.types import Segment, State
 
 

@@ -18,7 +18,8 @@ from metarl.agents.rl2 import RL2Config
 from metarl.agents.varibad import VariBADConfig
 from metarl.config import AgentConfig, SuiteConfig, to_json
 from metarl.envs.toy.point import PointConfig
-from metarl.storage.checkpoints import Checkpoint, save
+from metarl.storage.checkpoint_files import Checkpoint
+from metarl.storage.checkpoints import save
 from metarl.storage.files import write_json
 from metarl.storage.run_folder import CHECKPOINTS, CONFIG
 from metarl.vector_env import Array

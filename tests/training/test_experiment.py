@@ -20,6 +20,7 @@ from metarl.storage.run_checkpoints import open_checkpoint
 from metarl.tasks import Split
 from metarl.training import runs
 from metarl.training.experiment import Experiment
+from metarl.training.step_counts import remaining_vector_steps
 from metarl.types import Json, Task
 from support.programs import point_config
 
@@ -126,7 +127,7 @@ def test_env_steps_are_those_of_training(tmp_path: Path) -> None:
 def test_vector_steps_announces_the_true_number(tmp_path: Path, evaluation: EvaluationConfig) -> None:
     counter = Counter()
     experiment = runs.start(point_config(evaluation=evaluation), tmp_path, [counter])
-    announced = experiment.vector_steps
+    announced = remaining_vector_steps(experiment)
     experiment.run()
     assert counter.steps == announced
 
@@ -135,7 +136,7 @@ def test_vector_steps_of_a_resumed_run_is_what_is_left(tmp_path: Path) -> None:
     trained(tmp_path)
     counter = Counter()
     experiment = runs.resume(tmp_path / "it", print, [counter], iterations=4)
-    announced = experiment.vector_steps
+    announced = remaining_vector_steps(experiment)
     experiment.run()
     assert counter.steps == announced
 
@@ -180,9 +181,9 @@ def test_training_tasks_are_new_in_every_iteration(tmp_path: Path, monkeypatch: 
 
 def test_learning_curve_measures_the_same_tasks_throughout(tmp_path: Path) -> None:
     experiment = runs.start(point_config(), tmp_path)
-    before = experiment._brief_tasks()
+    before = experiment.brief_tasks()
     experiment.run()
-    assert experiment._brief_tasks() == before
+    assert experiment.brief_tasks() == before
     assert set(before) <= set(experiment.suite.tasks("test"))
 
 

@@ -18,6 +18,7 @@ from metarl.rollouts.collect import collect, join_tasks
 from metarl.storage.metrics import read_metrics
 from metarl.training import runs
 from metarl.training.meta_iteration import mean_metrics, meta_iteration
+from metarl.training.step_counts import most_env_steps, remaining_vector_steps
 from metarl.types import Rollout, Task
 from support import replay_agent
 from support.programs import REPLAY, Trap, errors, outcome, point_config, resume, run
@@ -153,7 +154,7 @@ def scheduled_config(**sampling: int) -> ExperimentConfig:
 
 def test_env_steps_and_buffer_are_counted_by_hand(tmp_path: Path) -> None:
     experiment = runs.start(scheduled_config(training_tasks=7), tmp_path)
-    most = experiment.most_env_steps
+    most = most_env_steps(experiment)
     experiment.run()
     rows = read_metrics(experiment.folder)
     # 7 tasks x 2 episodes x 20 steps first, then 2 tasks x 2 episodes x 20 steps, nothing in the fifth
@@ -174,7 +175,7 @@ def test_vector_steps_announces_the_true_number(tmp_path: Path) -> None:
 
     counter = Counter()
     experiment = runs.start(scheduled_config(training_tasks=7), tmp_path, [counter])
-    announced = experiment.vector_steps
+    announced = remaining_vector_steps(experiment)
     experiment.run()
     assert counter.steps == announced
 

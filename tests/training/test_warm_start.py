@@ -13,7 +13,8 @@ from metarl.agents.rl2 import RL2Config
 from metarl.config import AgentConfig, EvaluationConfig, to_json
 from metarl.envs.toy.point import PointConfig
 from metarl.errors import MetarlError
-from metarl.storage.checkpoints import Checkpoint, save
+from metarl.storage.checkpoint_files import Checkpoint
+from metarl.storage.checkpoints import save
 from metarl.storage.run_folder import CHECKPOINTS, WEIGHTS
 from metarl.training import runs
 from metarl.training.experiment import Experiment

@@ -29,10 +29,8 @@ LIBRARIES = (
     *("mujoco", "mujoco-warp", "warp-lang"),
 )
 SETUP_WARP = "`make setup-warp` makes an environment, .venv-warp, for it"
-WARP_MUJOCO = "3.17"
-"""First MuJoCo version to run Meta-World in Warp."""
-GRAPHS_DRIVER = (12, 4)
-"""First CUDA of a driver that captures steps."""
+WARP_MUJOCO = "3.17"  # first MuJoCo version to run Meta-World in Warp
+GRAPHS_DRIVER = (12, 4)  # first CUDA of a driver that captures steps
 
 
 @dataclass(frozen=True)

@@ -25,19 +25,11 @@ from metarl.evaluation.episode_curve import (
 from metarl.evaluation.evaluate import episodes_of_step
 from metarl.evaluation.official import OfficiallyEvaluated, OfficialSettings
 from metarl.evaluation.record import Evaluation
-from metarl.evaluation.references import (
-    Reference,
-    has_references,
-    reference_steps,
-    references,
-)
+from metarl.evaluation.references import Reference, has_references, reference_steps, references
 from metarl.functional.random_streams import Purpose, make_rng
 from metarl.reporting.evaluation_files import write_official
 from metarl.reporting.evaluation_report import EvaluationReport, Shown
-from metarl.reporting.tables import (
-    official_table,
-    protocol_table,
-)
+from metarl.reporting.tables import official_table, protocol_table
 from metarl.reporting.video.record import find_task
 from metarl.storage.files import all_or_none, check_writable
 from metarl.success_bonus import without_bonus
@@ -47,6 +39,7 @@ from metarl.text import count, stage_name
 from metarl.training import runs
 from metarl.training.adapted_agent import AdaptedAgent
 from metarl.training.experiment import Experiment
+from metarl.training.step_counts import evaluation_steps
 from metarl.training.transfer import transfer, with_setting
 from metarl.types import Json, Task
 
@@ -59,14 +52,7 @@ def evaluate_command(arguments: list[str]) -> None:
         options.run, say, device=options.device, workers=options.workers, engine=options.engine
     )
     of_run = experiment.config.evaluation
-    says_steps = any(re.match("--adaptation[-_]steps", word) for word in arguments)
-    if experiment.agent.trial == "sequential" and not says_steps:
-        # more episodes than the trials of the training are asked for, or not measured
-        options = replace(options, adaptation_steps=of_run.adaptation_steps)
-    if not any(re.match("--adaptation[-_]episodes", word) for word in arguments):
-        # an agent that tries many policies needs an episode of each
-        most = max(options.adaptation_episodes, of_run.adaptation_episodes)
-        options = replace(options, adaptation_episodes=most)
+    options = completed(options, arguments, experiment)
     chosen_actions = {"deterministic": options.actions == "most-likely"} if options.actions else {}
     given = {each.name: getattr(options, each.name) for each in fields(MeasurementConfig)}
     measured = EvaluationConfig(**{**given, **chosen_actions})
@@ -105,6 +91,22 @@ def evaluate_command(arguments: list[str]) -> None:
         if options.episode_curve:
             files += measure_episode_curve(report, chosen, options, f"{stem}-episodes")
     say(f"Wrote {', '.join(str(path) for path in files)}.")
+
+
+def completed(
+    options: EvaluateArguments, arguments: Sequence[str], experiment: Experiment
+) -> EvaluateArguments:
+    """Return the options, with what the arguments leave to the run."""
+    of_run = experiment.config.evaluation
+    says_steps = any(re.match("--adaptation[-_]steps", word) for word in arguments)
+    if experiment.agent.trial == "sequential" and not says_steps:
+        # more episodes than the trials of the training are asked for, or not measured
+        options = replace(options, adaptation_steps=of_run.adaptation_steps)
+    if not any(re.match("--adaptation[-_]episodes", word) for word in arguments):
+        # an agent that tries many policies needs an episode of each
+        most = max(options.adaptation_episodes, of_run.adaptation_episodes)
+        options = replace(options, adaptation_episodes=most)
+    return options
 
 
 def draw(experiment: Experiment, options: EvaluateArguments) -> tuple[Sequence[Task], np.random.Generator]:
@@ -183,9 +185,7 @@ def other_measurement(
     """Say what is measured otherwise than in the run, or than asked for.
 
     Args:
-        experiment: the agent, and how it is measured now.
         of_run: how it was measured at the end of its training.
-        options: as given.
         official: whether the publisher's evaluator runs too.
     """
     now = experiment.config.evaluation
@@ -245,7 +245,7 @@ def official_suite(experiment: Experiment, protocol: str) -> OfficiallyEvaluated
 
 def measure(experiment: Experiment, tasks: Sequence[Task], rng: np.random.Generator) -> Evaluation:
     """Evaluate an experiment's agent, showing the progress."""
-    steps = experiment.evaluation_steps(len(tasks), experiment.config.evaluation.adaptation_steps)
+    steps = evaluation_steps(experiment, len(tasks), experiment.config.evaluation.adaptation_steps)
     with closing(experiment.make_env()) as env, showing(experiment, "evaluating", steps):
         return experiment.test(env, tasks, rng)
 

@@ -18,14 +18,7 @@ from metarl.reporting.aggregate import write_seeds
 from metarl.reporting.comparison import EvaluatedRun, on_common_axis
 from metarl.reporting.csv_files import average, write_csv
 from metarl.reporting.figures.training_curves import windowed
-from metarl.reporting.number_comparison import (
-    Number,
-    Rows,
-    compare_curves,
-    compare_tables,
-    number,
-    read_rows,
-)
+from metarl.reporting.number_comparison import Number, Rows, compare_curves, compare_tables, number, read_rows
 from metarl.reporting.reproduction_plan import Group, Plan, chosen, curves_of
 from metarl.reporting.result_folder import Origin
 from metarl.storage.files import encode_json, write_folder
@@ -38,8 +31,7 @@ from metarl.training import runs
 from metarl.training.evaluation_reader import Measured, is_of, read_evaluation
 from metarl.training.sweep import Sweep
 
-SEEDS_OF_ALL = "all"
-"""Name of all seeds' rows in ``adaptation.csv``."""
+SEEDS_OF_ALL = "all"  # name of all seeds' rows in ``adaptation.csv``
 
 
 def evaluate_again(plan: Plan, temporary: Path) -> list[Number]:
@@ -88,10 +80,7 @@ def train_again(
     """Train a result's seeds again, and compare its tables and curves.
 
     Args:
-        plan: of the result.
-        root: folder of the runs.
         parallel: runs at a time; 0 for one a core.
-        resume: continue runs that are there.
 
     Returns:
         Every number, and the new evaluations by their agent's label.
@@ -145,7 +134,6 @@ def compare_evaluations(
     """Compare published tables of evaluations with new ones.
 
     Args:
-        plan: of the result.
         measured: the new evaluations by label, one for each seed.
         folder: where the new tables are written.
         trained: whether the agents were trained again. A seed with other bits is another seed, so where a

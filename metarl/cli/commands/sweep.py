@@ -28,8 +28,7 @@ from metarl.training.evaluation_reader import read_evaluation
 from metarl.training.notices import kept_notices
 from metarl.training.sweep import SeedRun, Sweep, last_line
 
-COMBINING_SECONDS = 600.0
-"""Longest wait for another process's combining, seconds."""
+COMBINING_SECONDS = 600.0  # longest wait for another process's combining, seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +76,6 @@ def train_all(sweep: Sweep, parallel: int, resume: str = "") -> dict[SeedRun, in
     """Train unfinished seeds; return the failures' exit codes.
 
     Args:
-        sweep: the seeds.
         parallel: runs at a time; 0 for one a core.
         resume: option with which the same command goes on after a stop, if it needs one.
     """

@@ -20,6 +20,7 @@ from metarl.system.ranks import joined
 from metarl.text import count
 from metarl.training import runs
 from metarl.training.experiment import Experiment
+from metarl.training.step_counts import most_env_steps
 from metarl.types import Json
 
 
@@ -106,7 +107,7 @@ def describe_run(experiment: Experiment) -> str:
         f"{count(config.iterations, 'iteration')}{going_on} "
         f"of {count(sampling.meta_batch_size, 'task')} x {count(sampling.episodes, 'episode')} x "
         f"{count(stages, 'rollout')} x {count(experiment.suite.horizon, 'step')}, "
-        f"at most {experiment.most_env_steps:,} environment steps in all; "
+        f"at most {most_env_steps(experiment):,} environment steps in all; "
         f"seed {config.seed}, {config.device}. Everything goes to {experiment.folder}."
     )
 

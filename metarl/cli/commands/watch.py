@@ -31,6 +31,7 @@ from metarl.storage.files import check_writable, write_whole
 from metarl.text import count, stage_name
 from metarl.training import runs
 from metarl.training.experiment import Experiment
+from metarl.training.step_counts import evaluation_steps
 from metarl.types import Task
 from metarl.vector_env import TaskVectorEnv
 
@@ -145,7 +146,7 @@ def watch(
 ) -> Film:
     """Film the adaptation, all rollouts of it for a window."""
     measured = measured_rollouts(experiment)
-    steps = experiment.evaluation_steps(1, experiment.config.evaluation.adaptation_steps)
+    steps = evaluation_steps(experiment, 1, experiment.config.evaluation.adaptation_steps)
     rollouts = range(measured[-1] + 1) if on_frame else (measured[0], measured[-1])
     with showing(experiment, f"filming {task.id}", steps):
         return film(experiment, env, task, seed=seed, view=view, rollouts=rollouts, on_frame=on_frame)

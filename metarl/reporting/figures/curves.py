@@ -24,12 +24,9 @@ class Line:
     low: Values | None = None
     high: Values | None = None
     colour: str = BLUE
-    dashed: bool = False
-    """Dashed, with hollow markers, for results before adapting."""
-    joined: bool = True
-    """Whether a line joins the points."""
-    band: bool = False
-    """Draw intervals as a band instead of bars."""
+    dashed: bool = False  # dashed, with hollow markers, for results before adapting
+    joined: bool = True  # whether a line joins the points
+    band: bool = False  # draw intervals as a band instead of bars
 
 
 def interval_line(label: str, x: Sequence[float], intervals: Sequence[Interval], colour: str = BLUE) -> Line:

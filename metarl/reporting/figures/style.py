@@ -28,8 +28,7 @@ PALETTE = (BLUE, ORANGE, "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Palette of Okabe and Ito (2008), which colour-blind people can distinguish."""
 MANY = PALETTE + tuple(to_hex(colour) for colour in colormaps["tab20"](range(1, 20, 2)))
 """More colours, the second ten pale."""
-BEFORE, AFTER = ORANGE, BLUE
-"""Colours of results before and after adapting."""
+BEFORE, AFTER = ORANGE, BLUE  # colours of results before and after adapting
 TEXT, FAINT, GRID = "#262626", "#7a7a7a", "#e6e6e6"
 LABELS = {"return": "Return per episode", "success": "Success rate"}
 

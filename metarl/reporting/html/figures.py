@@ -29,8 +29,7 @@ from metarl.text import stage_name
 
 _SIZE = (3.9, 3.2)  # inches; narrow, for a telephone
 LEVEL = 0.95
-ENV_STEPS = ""
-"""Axis label of environment steps, in fitting units."""
+ENV_STEPS = ""  # axis label of environment steps, in fitting units
 
 
 @dataclass(frozen=True)
@@ -38,10 +37,8 @@ class Panel:
     """A figure with its words."""
 
     title: str
-    image: str
-    """SVG as a data URI."""
-    words: str
-    """Description for readers who cannot see it."""
+    image: str  # SVG as a data URI
+    words: str  # description for readers who cannot see it
     lines: tuple[Line, ...]
 
 

@@ -56,13 +56,10 @@ class Section:
     headline: str
     families: Table
     tasks: Table
-    largest_gain: float
-    """Largest gain of a task, without its sign: the longest bar."""
+    largest_gain: float  # largest gain of a task, without its sign: the longest bar
     pairs: tuple[Pair, ...]
-    no_videos: str
-    """Reason why there are none."""
-    notices: tuple[str, ...]
-    """Notices of all runs, each once."""
+    no_videos: str  # reason why there are none
+    notices: tuple[str, ...]  # notices of all runs, each once
 
 
 def render(groups: Sequence[Group], pairs: Mapping[str, Sequence[Pair]], no_videos: Mapping[str, str]) -> str:

@@ -16,7 +16,7 @@ from metarl.errors import MetarlError
 from metarl.evaluation.comparability import Side, check_comparable, shared_settings, unrecorded
 from metarl.evaluation.statistics import Values
 from metarl.evaluation.summary import Summary, summarize_seeds
-from metarl.storage.checkpoints import Checkpoint
+from metarl.storage.checkpoint_files import Checkpoint
 from metarl.storage.metrics import Row, read_metrics
 from metarl.storage.run_checkpoints import open_checkpoint
 from metarl.storage.run_folder import EVALUATION, runs_of
@@ -26,8 +26,7 @@ from metarl.types import Json, Task
 
 EVALUATIONS, BASELINES = "evaluations", "baselines"
 EXPLANATIONS = "explanations"
-COUNTS = "adaptation_episodes"
-"""Key of an evaluation along numbers of episodes instead of adaptation steps."""
+COUNTS = "adaptation_episodes"  # key of an evaluation along numbers of episodes instead of adaptation steps
 
 
 @dataclass(frozen=True)
@@ -36,23 +35,17 @@ class Run:
 
     folder: Path
     config: ExperimentConfig
-    iteration: int
-    """Iteration of its newest whole checkpoint."""
+    iteration: int  # iteration of its newest whole checkpoint
     env_steps: int
-    versions: dict[str, Json]
-    """Versions of the checkpoint's libraries."""
+    versions: dict[str, Json]  # versions of the checkpoint's libraries
     rows: list[Row]
-    measured: Measured
-    """Held-out evaluation at the run's end, or else what ``metarl evaluate`` did last."""
+    measured: Measured  # held-out evaluation at the run's end, or else what ``metarl evaluate`` did last
     baselines: tuple[Measured, ...]
-    official: dict[str, Json]
-    """The publisher's evaluator's newest result, if any."""
+    official: dict[str, Json]  # the publisher's evaluator's newest result, if any
+    # newest evaluation with the most likely actions, beside one with drawn actions
     most_likely: Measured | None
-    """Newest evaluation with the most likely actions, beside one with drawn actions."""
-    by_episodes: Measured | None
-    """Newest evaluation after one step from 0, 1, 2, 5, … episodes."""
-    explanation: dict[str, Json] | None
-    """Newest result of ``metarl explain``, if any."""
+    by_episodes: Measured | None  # newest evaluation after one step from 0, 1, 2, 5, … episodes
+    explanation: dict[str, Json] | None  # newest result of ``metarl explain``, if any
 
 
 @dataclass(frozen=True)

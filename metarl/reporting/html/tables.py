@@ -29,8 +29,7 @@ _GAINS = (Column("return gain"), Column("success gain %", percent))
 class Explained:
     """Tables that explain one run."""
 
-    run: str
-    """Name of the run."""
+    run: str  # name of the run
     tables: tuple[Table, ...]
 
 

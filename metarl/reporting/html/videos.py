@@ -13,6 +13,7 @@ from metarl.text import stage_name
 from metarl.training import runs
 from metarl.training.experiment import Experiment
 from metarl.training.observers import Observer
+from metarl.training.step_counts import evaluation_steps
 from metarl.types import Task
 
 
@@ -20,14 +21,10 @@ from metarl.types import Task
 class Video:
     """An episode, embedded in the page."""
 
-    stage: str
-    """Before or after adapting."""
-    outcome: str
-    """Return, steps and success of the episode."""
-    source: str
-    """An MP4 as a data URI."""
-    poster: str
-    """The last frame as a data URI."""
+    stage: str  # before or after adapting
+    outcome: str  # return, steps and success of the episode
+    source: str  # an MP4 as a data URI
+    poster: str  # the last frame as a data URI
     width: int
     height: int
 
@@ -37,8 +34,7 @@ class Pair:
     """A task with its two videos."""
 
     task: str
-    why: str
-    """Reason for choosing this task."""
+    why: str  # reason for choosing this task
     before: Video
     after: Video
 
@@ -71,7 +67,7 @@ def open_first(group: Group) -> Experiment:
 
 def steps_of(experiment: Experiment, choices: Sequence[Choice]) -> int:
     """Return the vector steps of filming full episodes."""
-    one = experiment.evaluation_steps(1, experiment.config.evaluation.adaptation_steps)
+    one = evaluation_steps(experiment, 1, experiment.config.evaluation.adaptation_steps)
     return len(choices) * one
 
 

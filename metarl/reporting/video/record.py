@@ -19,13 +19,12 @@ from metarl.functional.random_streams import Purpose, make_rng
 from metarl.settings import Settings
 from metarl.text import count
 from metarl.training.experiment import Experiment
+from metarl.training.step_counts import evaluation_steps
 from metarl.types import Task
 from metarl.vector_env import Array, Picture, Renderable, TaskVectorEnv
 
-MAX_FRAMES = 64
-"""Number of frames of an episode, about; of a longer one every second, third, … step is seen."""
-SLOT = 0
-"""Filmed slot: the first of a task's episodes."""
+MAX_FRAMES = 64  # number of frames of an episode, about; of a longer one every second, third, … step is seen
+SLOT = 0  # filmed slot: the first of a task's episodes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,15 +41,11 @@ class View(Settings):
 class Clip:
     """Frames and result of one episode."""
 
-    rollout: int
-    """Rollout of the evaluation, counted from 0."""
-    frames: list[Picture] = field(default_factory=list)
-    """Frames of the whole episode."""
+    rollout: int  # rollout of the evaluation, counted from 0
+    frames: list[Picture] = field(default_factory=list)  # frames of the whole episode
     steps: int = 0
-    total: float = 0.0
-    """Return up to the last step."""
-    solved_at: int | None = None
-    """First step after which the task was solved."""
+    total: float = 0.0  # return up to the last step
+    solved_at: int | None = None  # first step after which the task was solved
 
 
 @dataclass(frozen=True)
@@ -58,10 +53,8 @@ class Film:
     """An adaptation to one task."""
 
     task: Task
-    clips: tuple[Clip, ...]
-    """Clips of the filmed rollouts, in their order."""
-    evaluation: Evaluation
-    """Measurements on the task; the clips show the first of its episodes."""
+    clips: tuple[Clip, ...]  # clips of the filmed rollouts, in their order
+    evaluation: Evaluation  # measurements on the task; the clips show the first of its episodes
 
 
 def film(
@@ -91,11 +84,7 @@ def film(
 
 
 def check_drawable(env: TaskVectorEnv, task: Task, view: View) -> None:
-    """Draw one picture of a task.
-
-    Raises:
-        MetarlError: if the environment, or this machine, cannot draw it.
-    """
+    """Draw one picture of a task; MetarlError if the environment, or this machine, cannot draw it."""
     filmed = FilmedEnv(env, view, (0,), 1)
     filmed.set_tasks([task])
     filmed.reset(seed=[0] * env.num_envs)
@@ -107,7 +96,7 @@ def measured_rollouts(experiment: Experiment) -> list[int]:
     The others are experience for adaptation, if it does not learn from the measured episodes.
     """
     steps = experiment.config.evaluation.adaptation_steps
-    rollouts = experiment.evaluation_steps(1, steps) // experiment.suite.horizon
+    rollouts = evaluation_steps(experiment, 1, steps) // experiment.suite.horizon
     return list(range(0, rollouts, (rollouts - 1) // steps if steps else 1))
 
 
@@ -170,10 +159,8 @@ class FilmedEnv(TaskVectorEnv):
         self.clips: list[Clip] = []
         self._env, self._eye = env, env
         self._view, self._filmed, self._every, self._on_frame = view, rollouts, every, on_frame
-        self.rollout = -1
-        """Number of the one that is running."""
-        self._clip: Clip | None = None
-        """Clip of the running episode, if filmed."""
+        self.rollout = -1  # number of the one that is running
+        self._clip: Clip | None = None  # clip of the running episode, if filmed
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
         """Set the environment's tasks."""
