@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import signal
@@ -15,19 +16,32 @@ os.environ.setdefault(
 import hypothesis
 import pytest
 import torch
-from matplotlib.figure import Figure
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from metarl.envs.engines.processes import vector_env
-from support.figures import SAVE, save_blank
+from support import figures
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {"metarl": "metarl", "metarl.envs": "envs", "metarl.agents": "agents"}
 PROGRAMS = {"scripts": "scripts", "benchmarks": "benchmarks"}
 
+TOGETHER = (
+    # record Meta-World's episodes
+    [f"tests/envs/metaworld/test_sawyer_{part}.py" for part in ("arrays", "in_c", "parity")],
+    # start programs from a server that has imported everything
+    [
+        *("tests/agents/test_agents.py", "tests/deploy/test_session.py"),
+        *(f"tests/training/test_{part}.py" for part in ("replay_runs", "resume", "schedules", "stopping")),
+    ],
+)
+"""Files that run in one worker: what they make in its first test takes long, and the others share it."""
+
 HAS_WARP = importlib.util.find_spec("mujoco_warp") is not None
 collect_ignore_glob = [] if HAS_WARP else ["envs/warp/*.py"]
 
 torch.set_num_threads(1)
+gc.disable()  # until the tests are collected: it takes a fifth of the time that their imports take
 
 # A shell that starts the tests in the background has them, and every program they start, ignore Ctrl-C.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -45,6 +59,27 @@ def pytest_report_header() -> str:
     return "test_warp_*.py are left out: mujoco_warp is not installed here; `make test-warp` runs them"
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
+    """Keep files together where each is given to one worker."""
+    return LoadFilesTogether(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+class LoadFilesTogether(LoadFileScheduling):
+    """Gives each file to one worker, and files that share something to the same one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return next((files[0] for files in TOGETHER if file in files), file)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    """Collect garbage again, but never look through what was imported."""
+    gc.freeze()
+    gc.enable()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what is marked ``gpu`` where there is none."""
     if torch.cuda.is_available():
@@ -58,7 +93,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def blank_figures() -> Iterator[None]:
     """Leave figures blank where a test does not ask for ``drawn_figures``."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", save_blank)
+        figures.leave_blank(patch)
         yield
 
 
@@ -73,7 +108,7 @@ def one_worker() -> Iterator[None]:
 @pytest.fixture
 def drawn_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw figures."""
-    monkeypatch.setattr(Figure, "savefig", SAVE)
+    figures.draw(monkeypatch)
 
 
 @pytest.fixture(scope="session")

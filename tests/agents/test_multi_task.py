@@ -19,7 +19,7 @@ from metarl.types import Params
 from support import agent_contract, tiny
 from support.learned_agents import assert_resumes_bit_for_bit
 from support.meta_gradients import error_of_outer_gradient, rollouts_of
-from support.programs import point_config
+from support.programs import HORIZON, point_config
 
 CONFIG = MultiTaskConfig(inner_lr=0.4, curvature_stride=1)
 SMALL = MultiTaskConfig(hidden_sizes=(8,))
@@ -55,7 +55,7 @@ def test_learning_curve_shows_the_return_after_one_step_all_the_same(tmp_path: P
     experiment.run()
     rows = read_metrics(experiment.folder)
     assert all("test/return/step_1" in rows[index] for index in (0, 2))
-    assert [row["env_steps"] for row in rows] == [n * 4 * 2 * 20 for n in range(4)]
+    assert [row["env_steps"] for row in rows] == [n * 4 * 2 * HORIZON for n in range(4)]
 
 
 def test_run_that_is_resumed_equals_the_unbroken_one(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import random
 import shutil
 import signal
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,8 +36,11 @@ from support.programs import POINT
 
 SUITE = PointTasks(horizon=10)
 TASK = SUITE.tasks("test")[0]
+HORIZON = 20
+"""So that the larger budget is beyond SAC's warm-up."""
+RUN = (*POINT, "--iterations", "1", "--horizon", str(HORIZON), "--evaluation.every", "0")
 TINY = ("--tasks", "2", "--budgets", "2", "1", "--training-steps", "100", "--updates-per-step", "0.5")
-BUDGET = 2 * 2 * 20
+BUDGET = 2 * 2 * HORIZON
 """Of the tiny run: adaptation steps x episodes x horizon."""
 
 
@@ -144,12 +147,21 @@ def test_the_plan_is_the_agent_then_scratch_by_budget_then_what_trains_on_tasks(
     ]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def short_pilots() -> Iterator[None]:
+    """Measure the speeds, of which nothing but the expected time depends, in fewer steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("metarl.baselines.runner.PPO_PILOT", 32)
+        patch.setattr("metarl.baselines.runner.SAC_PILOT", 2)
+        yield
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        assert main([*POINT, "--iterations", "1", "--evaluation.every", "0"]) == 0
+        assert main(RUN) == 0
     return folder / "runs" / "it"
 
 
@@ -177,9 +189,9 @@ def test_the_table_has_every_agent_at_every_stage_with_what_it_learned_from(comp
         (row["agent"], row["stage"], int(row["task_steps"]), int(row["training_steps"]))
         for row in table(compared)
     ]
-    meta = 8 * 20 * 2  # tasks x episodes x horizon of the one iteration, before and after adapting
+    meta = 8 * HORIZON * 2  # tasks x episodes x horizon of the one iteration, before and after adapting
     assert found == [
-        *[("meta-learned", stage, 40 * k, meta) for k, stage in enumerate(("before", "1 step"))],
+        *[("meta-learned", stage, 2 * HORIZON * k, meta) for k, stage in enumerate(("before", "1 step"))],
         ("meta-learned", "2 steps", BUDGET, meta),
         *[(f"{name} from scratch x{x}", "", x * BUDGET, 0) for x in (1, 2) for name in ("PPO", "SAC")],
         *[
@@ -207,7 +219,7 @@ def test_every_file_has_its_table_and_its_figure(compared: Path) -> None:
 
 def test_the_steps_on_a_task_are_those_of_the_evaluations(compared: Path) -> None:
     data = json.loads((compared / "ppo-scratch-x2.json").read_text())
-    assert data["env_steps"] == 2 * (data["task_steps"][0] + 2 * 20)  # each of 2 tasks: 2 episodes
+    assert data["env_steps"] == 2 * (data["task_steps"][0] + 2 * HORIZON)  # each of 2 tasks: 2 episodes
 
 
 class Spy:
@@ -328,7 +340,7 @@ def test_the_estimate_counts_what_is_pending(run: Path) -> None:
     experiment = runs.open_trained(run, pytest.fail)
     config = ComparisonConfig(training_steps=500)
     comparison = Comparison(experiment, experiment.suite.tasks("test")[:3], config, run / "baselines")
-    episodes = 3 * 2 * 20
+    episodes = 3 * 2 * HORIZON
     wanted = {"measure": 2 * episodes, "ppo/task": 3 * BUDGET, "ppo/training": 500}
     assert comparison.pending_steps(Baseline("multitask", "ppo")) == wanted
     assert comparison.seconds(Baseline("scratch", "sac", 10), {"measure": 0.5, "sac/task": 2.0}) == (
@@ -401,7 +413,7 @@ def test_another_run_gets_no_numbers_of_this_one(
     name: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main([*POINT, "--iterations", "1", "--evaluation.every", "0", *options]) == 0
+    assert main([*RUN, *options]) == 0
     before = {path: path.read_bytes() for path in compared.rglob("*") if path.is_file()}
     assert main(["baseline", "runs/it", *TINY, "--output", str(compared)]) == 2
     said = capsys.readouterr().err

@@ -23,7 +23,7 @@ from metarl.errors import MetarlError
 from metarl.plugins import entry_points, registry
 from metarl.storage.checkpoints import load
 from metarl.training.experiment import Experiment
-from support.programs import POINT, RESUME, reseal
+from support.programs import HORIZON, POINT, RESUME, reseal
 
 PRESETS = ", ".join(registry.names(registry.PRESETS))
 NO_PRESET = f"metarl train needs a preset first, one of {PRESETS}: metarl train point"
@@ -416,7 +416,8 @@ def test_iterations_before_a_number_that_is_not_finite_are_not_lost(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with monkeypatch.context() as patch:
-        spoil(patch, 1, 3 * 20 + 3 * 2 * 20 + 5, np.nan)  # in iteration 4, after an evaluation of 3 rollouts
+        # in iteration 4, after an evaluation of 3 rollouts
+        spoil(patch, 1, (3 + 3 * 2) * HORIZON + 5, np.nan)
         assert main([*POINT, "--checkpoint.every", "100", "--evaluation.adaptation-steps", "1"]) == 2
     assert "is not finite." in capsys.readouterr().err
     saved = max((tmp_path / "runs" / "it" / "checkpoints").iterdir())

@@ -80,8 +80,8 @@ def test_training_prints_what_it_will_do_then_a_table_then_the_files(metarl: Com
     lines = out.splitlines()
     assert (code, err) == (0, "")
     assert lines[0] == (
-        "Training maml-trpo on point: 1 iteration of 4 tasks x 2 episodes x 2 rollouts x 20 steps, "
-        "at most 320 environment steps in all; seed 0, cpu. Everything goes to runs/it."
+        "Training maml-trpo on point: 1 iteration of 4 tasks x 2 episodes x 2 rollouts x 10 steps, "
+        "at most 160 environment steps in all; seed 0, cpu. Everything goes to runs/it."
     )
     assert re.match(r"iteration 0 of 1: held-out return -\d+\.\d -> ", lines[1])
     assert "success %" in out
@@ -93,7 +93,7 @@ def test_training_prints_what_it_will_do_then_a_table_then_the_files(metarl: Com
 
 def test_config_of_the_run_is_what_was_asked_for(trained: Path) -> None:
     config = json.loads((trained / "config.json").read_text())
-    assert (config["iterations"], config["suite"]["horizon"], config["agent"]["kind"]) == (8, 20, "maml-trpo")
+    assert (config["iterations"], config["suite"]["horizon"], config["agent"]["kind"]) == (8, 10, "maml-trpo")
     assert load(trained / "checkpoints" / "00000008").config == config
 
 
@@ -147,8 +147,9 @@ def test_evaluating_a_checkpoint_in_its_run_leaves_the_checkpoint_as_it_is(
 
 
 def test_evaluation_seed_changes_the_numbers(metarl: Command, trained: Path, tmp_path: Path) -> None:
+    few = ("--episodes", 2, "--adaptation-episodes", 2, "--output", tmp_path)
     for seed in (1, 2):
-        metarl("evaluate", trained, "--seed", seed, "--output", tmp_path)
+        metarl("evaluate", trained, "--seed", seed, *few)
     one, two = (json.loads((tmp_path / f"iteration8-seed{seed}.json").read_text()) for seed in (1, 2))
     assert one["tasks"] == two["tasks"]
     assert one["returns"] != two["returns"]
@@ -363,7 +364,7 @@ def test_narrow_terminal_without_unicode_is_served_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("columns", [80, 100])
 def test_tables_do_not_wrap(metarl: Command, trained: Path, tmp_path: Path, columns: int) -> None:
-    _, out, _ = metarl("evaluate", trained, "--output", tmp_path, "--seed", columns)
+    _, out, _ = metarl("evaluate", trained, "--output", tmp_path, "--seed", columns, "--tasks", 5)
     assert out.splitlines()[1].startswith("Notice: This is not measured as in the run")
     table = out.splitlines()[2:-1]
     steps = 1 + 2 + 4 + 1  # a title, a header with its line, a row for each of 0..3, a caption

@@ -16,7 +16,7 @@ from metarl.errors import Stopped
 from metarl.reporting.aggregate import combine
 from metarl.reporting.result_folder import read_origins
 from metarl.training.sweep import SeedRun, Sweep
-from support.programs import POINT
+from support.programs import HORIZON, POINT
 
 OPTIONS = (*POINT[2:], "--iterations", "2", "--evaluation.every", "1", "--checkpoint.every", "1")
 
@@ -76,7 +76,7 @@ def test_result_says_how_its_seeds_were_measured_and_keeps_their_weights(result:
     for origin in origins:
         assert origin.weights == result / "weights" / f"seed{origin.seed}"
         assert {path.name for path in origin.weights.iterdir()} == {"weights.safetensors", "state.json"}
-        assert (origin.about["iteration"], origin.about["training_steps"]) == (2, 2 * 4 * 2 * 20 * 2)
+        assert (origin.about["iteration"], origin.about["training_steps"]) == (2, 2 * 4 * 2 * HORIZON * 2)
         versions, settings = origin.about["versions"], origin.about["evaluation"]
         assert isinstance(versions, dict)
         assert isinstance(settings, dict)
@@ -174,13 +174,13 @@ def test_plan_says_what_it_would_take_and_does_nothing(
     assert reproduce("--plan") == 0
     lines = capsys.readouterr().out.splitlines()
     (tiny,) = [line.split() for line in lines if line.startswith("tiny ")]
-    # 40 tasks x 2 episodes x 20 steps, measured three times; adapting reuses the measured episodes
-    assert tiny[1:4] == ["evaluate", "2", f"{2 * 3 * 40 * 2 * 20:,}"]
+    # 40 tasks x 2 episodes x HORIZON steps, measured three times; adapting reuses the measured episodes
+    assert tiny[1:4] == ["evaluate", "2", f"{2 * 3 * 40 * 2 * HORIZON:,}"]
     assert "Left out (it has neither a config.json of a training nor a reproduce.json): old." in lines
     assert reproduce("--plan", "--train") == 0
     lines = capsys.readouterr().out.splitlines()
     (tiny,) = [line.split() for line in lines if line.startswith("tiny ")]
-    assert tiny[1:4] == ["train", "2", f"{2 * 2 * 4 * 2 * 20 * 2:,}"]
+    assert tiny[1:4] == ["train", "2", f"{2 * 2 * 4 * 2 * HORIZON * 2:,}"]
     assert not Path("runs").exists()
 
 

@@ -17,7 +17,7 @@ from metarl.cli.main import main
 from metarl.errors import MetarlError
 from metarl.reporting.video import window
 from metarl.vector_env import Picture
-from support.programs import POINT, train_point
+from support.programs import HORIZON, POINT, train_point
 
 Said = Callable[..., tuple[int, str, str]]
 FIRST = "point/test/0.09492711815506427,-0.3221291532842725"
@@ -158,8 +158,8 @@ def test_window_shows_every_rollout_then_both_films(
     code, out, _ = said(trained, "--window", "--task", FIRST)
     assert code == 0
     assert screen[0].title == f"metarl: {FIRST}"
-    assert len(screen[0].pictures) == 3 * 21
-    assert len(screen[0].repeated) == 21
+    assert len(screen[0].pictures) == 3 * (HORIZON + 1)
+    assert len(screen[0].repeated) == HORIZON + 1
     assert screen[0].repeated[0].shape[1] > 2 * 64
     assert screen[0].closed
     assert "Wrote" not in out

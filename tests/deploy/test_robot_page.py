@@ -29,7 +29,7 @@ BRIEF = {
     "export": "",
     "train": "--iterations 1 --sampling.meta-batch-size 2 --sampling.episodes 1 "
     "--evaluation.tasks 1 --evaluation.adaptation-steps 1 --evaluation.episodes 1 --sampling.workers 1",
-    "evaluate": "--tasks 2",
+    "evaluate": "--tasks 2 --episodes 2 --adaptation-episodes 2",
 }
 
 

@@ -48,11 +48,11 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize("agent", AGENTS)
-def test_every_preset_takes_every_agent(preset: str, agent: str) -> None:
-    config = registry.configure(preset, agent)
-    assert config.agent.kind == agent
-    assert from_json(to_json(config), registry.suite, registry.agent) == config
+def test_every_preset_takes_every_agent(preset: str) -> None:
+    for agent in AGENTS:
+        config = registry.configure(preset, agent)
+        assert config.agent.kind == agent
+        assert from_json(to_json(config), registry.suite, registry.agent) == config
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -206,21 +206,29 @@ def test_preset_with_an_agent_of_its_own_says_so(run: Run, monkeypatch: pytest.M
     assert registry.configure("bound") == point()
 
 
-def absurd_settings(agent: str) -> list[tuple[str, str, float]]:
+def absurd_settings(agent: str) -> list[tuple[str, float]]:
     config = registry.agent(agent)()
     numbers = {field.name: getattr(config, field.name) for field in fields(config)}
     values = {int: (-1,), float: (-1.0, float("nan"), float("inf"))}
     return [
-        (agent, name, value)
+        (name, value)
         for name, number in numbers.items()
         for value in values.get(type(number), ())
         if not (name == "entropy_per_action" and value < 0)  # an entropy may be negative
     ]
 
 
-@pytest.mark.parametrize(
-    ("agent", "name", "value"), [setting for agent in AGENTS for setting in absurd_settings(agent)]
-)
-def test_absurd_setting_of_an_agent_is_refused(agent: str, name: str, value: float) -> None:
-    with pytest.raises(MetarlError, match=r"but it is|Expected"):
+def refusal(agent: str, name: str, value: float) -> str:
+    """Return what is said to a setting of an agent; nothing if it is taken."""
+    try:
         construct(registry.agent(agent), {name: value})
+    except MetarlError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_absurd_settings_of_an_agent_are_refused(agent: str) -> None:
+    said = {setting: refusal(agent, *setting) for setting in absurd_settings(agent)}
+    assert said
+    assert [at for at, words in said.items() if "but it is" not in words and "Expected" not in words] == []

@@ -137,7 +137,7 @@ def change(path: Path, *place: str, value: object) -> None:
 DIFFERENT = {
     ("config", "evaluation", "adaptation_episodes"): (100, "evaluation.adaptation-episodes, 2 and 100."),
     ("config", "evaluation", "deterministic"): (True, "evaluation.deterministic, False and True."),
-    ("horizon",): (30, "the horizon, 20 and 30."),
+    ("horizon",): (30, "the horizon, 10 and 30."),
     ("physics", "evaluated", "mujoco"): ("3.10.0", "the version of mujoco, "),
     ("versions", "gymnasium"): ("0.1", "the version of gymnasium, "),
     ("physics", "evaluated", "engine"): ("warp:cuda:1", "the physics, MuJoCo and MuJoCo Warp."),
@@ -171,7 +171,7 @@ def test_setting_that_the_first_does_not_record_is_compared_among_the_others(tra
     silent = replace(known, files=(replace(file, about={}),))
     other = replace(known, files=(replace(file, about={**file.about, "horizon": 30}),))
     check_comparable_runs([silent, known])
-    with pytest.raises(MetarlError, match="they differ in the horizon, 20 and 30"):
+    with pytest.raises(MetarlError, match="they differ in the horizon, 10 and 30"):
         check_comparable_runs([silent, known, other])
 
 
@@ -203,11 +203,11 @@ def test_different_training_is_told_and_not_refused(
     shutil.rmtree(longer / "checkpoints")
     change(longer / "config.json", "iterations", value=40)
     change(longer / "evaluation.json", "iteration", value=40)
-    change(longer / "evaluation.json", "training_steps", value=12_800)
+    change(longer / "evaluation.json", "training_steps", value=6_400)
     assert main(["compare", str(trained), str(longer)]) == 0
     said = capsys.readouterr().out
-    assert "A was trained for 1 iteration (320 environment steps)." in said
-    assert "B was trained for 40 iterations (12,800 environment steps)." in said
+    assert "A was trained for 1 iteration (160 environment steps)." in said
+    assert "B was trained for 40 iterations (6,400 environment steps)." in said
 
 
 def test_what_an_early_evaluation_does_not_record_is_told(
@@ -264,7 +264,7 @@ def test_commands_refuse_in_one_sentence(
             "compare",
             str(trained),
             str(other),
-        ): "it and other cannot be compared: they differ in the suite's horizon, 20 and 30.",
+        ): "it and other cannot be compared: they differ in the suite's horizon, 10 and 30.",
         ("compare", str(trained), str(bare)): "is no finished run: it has no evaluation.json.",
         ("compare", str(trained), str(tmp_path / "nowhere")): "There is no run",
         ("evaluate", str(bare)): "has no checkpoint: it was stopped before its first.",
@@ -287,7 +287,7 @@ def test_compare_prints_and_writes(
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == ["A: it, 1 seed", "B: copy, 1 seed"]
     assert lines[2] == "On 40 held-out tasks of point, after 2 adaptation steps."
-    assert lines[3] == "A was trained for 1 iteration (320 environment steps)."
+    assert lines[3] == "A was trained for 1 iteration (160 environment steps)."
     # That no task of 40 tells them apart leaves 8.8 % for those that might: half of it on either side.
     # the return, and success at any step, at the last and held
     assert sum("A beats B on a task with a probability of 50 % [46, 54]" in line for line in lines) == 4

@@ -661,7 +661,7 @@ PAIR = "runs/it-0 and runs/it-1 cannot be compared: "
         ),
         (without("config.json"), "runs/it-1 is no run: it has no config.json."),
         (of_another_suite, PAIR + "they differ in the suite, point and ml1-push-v3."),
-        (with_setting("suite", "horizon", 7), PAIR + "they differ in the suite's horizon, 20 and 7."),
+        (with_setting("suite", "horizon", 7), PAIR + "they differ in the suite's horizon, 10 and 7."),
         (with_evaluation(fewer_tasks), PAIR + "their evaluations are not of the same tasks, but of 40 "),
         (
             with_evaluation(fewer_steps),

@@ -27,7 +27,7 @@ from metarl.reporting.video.record import (
 from metarl.training.experiment import Experiment
 from metarl.types import Task
 from metarl.vector_env import Picture, TaskVectorEnv
-from support.programs import point_config
+from support.programs import HORIZON, point_config
 from support.tiny import ClimbEnv, climb
 
 SMALL = View(size=64)
@@ -96,7 +96,7 @@ def test_another_seed_and_another_task_are_other_episodes(point: Experiment) -> 
 
 def test_frames_go_from_the_start_to_the_end_of_the_episode(point: Experiment, env: TaskVectorEnv) -> None:
     clip = filmed(point).clips[-1]
-    assert (clip.steps, len(clip.frames)) == (20, 21)
+    assert (clip.steps, len(clip.frames)) == (HORIZON, HORIZON + 1)
     env.set_tasks([point.suite.tasks("test")[5]])
     env.reset(seed=0)
     np.testing.assert_array_equal(clip.frames[0], env.render_slot(0, width=64, height=64))  # type: ignore[attr-defined]  # PointVectorEnv draws
@@ -156,7 +156,7 @@ def test_each_frame_is_told_of_as_it_comes(point: Experiment, env: TaskVectorEnv
         rollouts=(0, 2),
         on_frame=lambda clip: told.append((clip.rollout, clip.steps)),
     )
-    assert told == [(rollout, step) for rollout in (0, 2) for step in range(21)]
+    assert told == [(rollout, step) for rollout in (0, 2) for step in range(HORIZON + 1)]
 
 
 class Growing(ClimbEnv):

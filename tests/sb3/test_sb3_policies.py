@@ -254,7 +254,9 @@ def trained(start: tuple[Path, Params], tmp_path_factory: pytest.TempPathFactory
 
 def test_meta_training_starts_from_the_policy(trained: Path, start: tuple[Path, Params]) -> None:
     tensors = load(trained / "checkpoints" / "00000000").agent.tensors
-    assert all(torch.equal(tensors[name], value) for name, value in start[1].items())
+    # point's policies deviate by 1 or more; what PPO, whose draws have no seed, came to may lie below
+    expected = start[1] | {"log_std": start[1]["log_std"].clamp(min=0.0)}
+    assert all(torch.equal(tensors[name], value) for name, value in expected.items())
     later = load(trained / "checkpoints" / "00000002").agent.tensors
     assert not torch.equal(later["layer_0.weight"], tensors["layer_0.weight"])
 

@@ -25,19 +25,18 @@ from typing import Protocol
 
 import pytest
 import torch
-from matplotlib.figure import Figure
 
 from metarl.agents.maml_trpo import MAMLTRPOConfig
 from metarl.cli.main import main
 from metarl.config import EvaluationConfig, ExperimentConfig, SamplingConfig, construct
 from metarl.envs.toy.point import PointConfig
-from metarl.reporting import evaluation_files
 from metarl.storage.checkpoints import load
-from support import replay_agent
-from support.figures import save_blank
+from support import figures, replay_agent
 
+HORIZON = 10
+"""Steps of an episode of the runs on ``point``: the fewest for which every kind of success is told."""
 POINT = (
-    *("train", "point", "--name", "it", "--iterations", "8", "--horizon", "20"),
+    *("train", "point", "--name", "it", "--iterations", "8", "--horizon", str(HORIZON)),
     *("--sampling.meta-batch-size", "4", "--sampling.episodes", "2", "--checkpoint.every", "2"),
     *("--evaluation.every", "4", "--evaluation.tasks", "4", "--evaluation.adaptation-steps", "2"),
     *("--evaluation.episodes", "2", "--evaluation.adaptation-episodes", "2"),
@@ -136,7 +135,7 @@ def train_point(folder: Path) -> Path:
 def point_config(**changes: object) -> ExperimentConfig:
     """Return a tiny run on ``point``, with some settings of its own."""
     settings: dict[str, object] = {
-        "suite": PointConfig(horizon=20),
+        "suite": PointConfig(horizon=HORIZON),
         "agent": MAMLTRPOConfig(hidden_sizes=(8,)),
         "name": "it",
         "iterations": 3,
@@ -230,10 +229,7 @@ def _program(
         file = os.open(name + ending, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         os.dup2(file, descriptor)
         os.close(file)
-    patch = pytest.MonkeyPatch()
-    patch.setattr(Figure, "savefig", save_blank)
-    for figure in ("draw_learning_curve", "draw_adaptation_curve"):
-        patch.setattr(evaluation_files, figure, lambda *_, **__: Figure())
+    figures.leave_blank(pytest.MonkeyPatch())
     replay_agent.offer()
     if prepared is not None:
         prepared.set()

@@ -16,6 +16,7 @@ from metarl.agents.maml_vpg import MAMLVPGConfig
 from metarl.config import EvaluationConfig
 from metarl.envs.metaworld.official_agent import OfficialAgent
 from metarl.envs.metaworld.official_env import OutcomeVectorEnv
+from metarl.envs.toy.point import PointConfig
 from metarl.errors import MetarlError, NonFiniteActionError, NonFiniteError
 from metarl.functional.distributions import Categorical, mode, sample
 from metarl.rollouts.collect import collect
@@ -44,7 +45,7 @@ def newest(run: Path) -> int:
 def test_diverged_update_is_not_saved_and_names_agent_and_step_size(tmp_path: Path, every: int) -> None:
     # layers without bounds multiply, so that the second step overflows on any processor
     agent = MAMLVPGConfig(hidden_sizes=(8, 8, 8), activation="relu", outer_lr=1000, outer_optimizer="sgd")
-    config = point_config(agent=agent, evaluation=NEVER)
+    config = point_config(agent=agent, evaluation=NEVER, suite=PointConfig(horizon=20))
     experiment = runs.start(replace(config, checkpoint=replace(config.checkpoint, every=every)), tmp_path)
     with pytest.raises(DivergedError) as refused:
         experiment.run()

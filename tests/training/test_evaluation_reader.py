@@ -18,7 +18,7 @@ from metarl.training import runs
 from metarl.training.evaluation_reader import is_finished, read_evaluation
 from metarl.training.sweep import SeedRun
 from metarl.types import Json
-from support.programs import POINT
+from support.programs import HORIZON, POINT
 
 Object = dict[str, Json]
 
@@ -59,7 +59,7 @@ def test_evaluation_says_what_it_is_of(run: Path) -> None:
     checkpoint = load_newest(run / "checkpoints", print)
     assert about["iteration"] == 2
     assert about["training_steps"] == checkpoint.progress["env_steps"]
-    assert about["horizon"] == 20
+    assert about["horizon"] == HORIZON
     assert about["weights_sha256"] == weights_sum(checkpoint.agent)
     assert {"metarl", "mujoco", "metaworld"} <= part(about, "versions").keys()
     assert part(part(about, "config"), "evaluation")["adaptation_episodes"] == 2
@@ -179,7 +179,7 @@ def test_earlier_evaluation_without_an_iteration_is_read(run: Path) -> None:
 
 def test_committed_evaluation_without_checkpoints_is_read(run: Path) -> None:
     shutil.rmtree(run / "checkpoints")
-    assert read_evaluation(run).training == "2 iterations (640 environment steps)"
+    assert read_evaluation(run).training == "2 iterations (320 environment steps)"
 
 
 def test_evaluation_comes_after_the_table_and_the_figure(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ import torch
 from metarl.config import CheckpointConfig, EvaluationConfig, ExperimentConfig, SamplingConfig
 from metarl.envs.toy.point import PointTasks
 from metarl.errors import MetarlError, Stopped
+from metarl.evaluation.record import Evaluation
 from metarl.presets.manipulation import ml1
 from metarl.storage.checkpoints import load
 from metarl.storage.locks import locked
@@ -21,8 +25,8 @@ from metarl.tasks import Split
 from metarl.training import runs
 from metarl.training.experiment import Experiment
 from metarl.training.step_counts import remaining_vector_steps
-from metarl.types import Json, Task
-from support.programs import point_config
+from metarl.types import Json, Params, Task
+from support.programs import HORIZON, point_config
 
 
 class Counter:
@@ -48,9 +52,35 @@ def trained(folder: Path, **changes: object) -> tuple[Experiment, list[Row]]:
     return experiment, read_metrics(experiment.folder)
 
 
-def test_every_iteration_has_a_row_and_the_untrained_agent_one(tmp_path: Path) -> None:
-    _, rows = trained(tmp_path)
-    assert [row["iteration"] for row in rows] == [0, 1, 2, 3]
+class Plain(NamedTuple):
+    """A run of the tiny config that no test changes."""
+
+    experiment: Experiment
+    evaluation: Evaluation
+    heard: list[int]
+    """The iterations that an observer heard of."""
+    first: Params
+    """The parameters before training."""
+    brief: Sequence[Task]
+    """The tasks of the learning curve, before training."""
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Plain:
+    counter = Counter()
+    experiment = runs.start(point_config(), tmp_path_factory.mktemp("runs"), [counter])
+    before, brief = experiment.agent.state().tensors, experiment.brief_tasks()
+    return Plain(experiment, experiment.run(), counter.iterations, before, brief)
+
+
+@pytest.fixture
+def copied(plain: Plain, tmp_path: Path) -> Path:
+    """Return a copy of the run."""
+    return shutil.copytree(plain.experiment.folder, tmp_path / "it")
+
+
+def test_every_iteration_has_a_row_and_the_untrained_agent_one(plain: Plain) -> None:
+    assert [row["iteration"] for row in read_metrics(plain.experiment.folder)] == [0, 1, 2, 3]
 
 
 def test_evaluations_come_by_iteration(tmp_path: Path) -> None:
@@ -65,7 +95,10 @@ def test_the_best_checkpoint_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     )
     how = CheckpointConfig(every=4, keep=1, keep_best=True)
     experiment, _ = trained(
-        tmp_path, iterations=4, checkpoint=how, evaluation=EvaluationConfig(every=1, adaptation_steps=1)
+        tmp_path,
+        iterations=4,
+        checkpoint=how,
+        evaluation=EvaluationConfig(every=1, adaptation_steps=1, episodes=2),
     )
     checkpoints = experiment.folder / "checkpoints"
     assert sorted(path.name for path in checkpoints.iterdir()) == ["00000001", "00000004"]
@@ -77,7 +110,7 @@ def test_training_ends_when_patience_does_and_goes_on_when_resumed(
 ) -> None:
     returns = iter([0.0, 5.0, 2.0, 5.0, 6.0, 1.0, 1.0])
     monkeypatch.setattr(Experiment, "_brief_test", lambda *_: {"test/return/step_0": next(returns)})
-    impatient = EvaluationConfig(every=1, patience=2, adaptation_steps=1)
+    impatient = EvaluationConfig(every=1, patience=2, adaptation_steps=1, episodes=2)
     experiment, rows = trained(
         tmp_path, iterations=9, evaluation=impatient, checkpoint=CheckpointConfig(every=4)
     )
@@ -111,9 +144,9 @@ def test_checkpoints_come_by_iteration_and_after_the_last(
     assert sorted(int(path.name) for path in (tmp_path / "it" / "checkpoints").iterdir()) == saved
 
 
-def test_env_steps_are_those_of_training(tmp_path: Path) -> None:
-    _, rows = trained(tmp_path)
-    assert [row["env_steps"] for row in rows] == [n * 4 * 2 * 2 * 20 for n in range(4)]
+def test_env_steps_are_those_of_training(plain: Plain) -> None:
+    rows = read_metrics(plain.experiment.folder)
+    assert [row["env_steps"] for row in rows] == [n * 4 * 2 * 2 * HORIZON for n in range(4)]
 
 
 @pytest.mark.parametrize(
@@ -132,19 +165,16 @@ def test_vector_steps_announces_the_true_number(tmp_path: Path, evaluation: Eval
     assert counter.steps == announced
 
 
-def test_vector_steps_of_a_resumed_run_is_what_is_left(tmp_path: Path) -> None:
-    trained(tmp_path)
+def test_vector_steps_of_a_resumed_run_is_what_is_left(copied: Path) -> None:
     counter = Counter()
-    experiment = runs.resume(tmp_path / "it", print, [counter], iterations=4)
+    experiment = runs.resume(copied, print, [counter], iterations=4)
     announced = remaining_vector_steps(experiment)
     experiment.run()
     assert counter.steps == announced
 
 
-def test_observer_hears_of_every_iteration(tmp_path: Path) -> None:
-    counter = Counter()
-    runs.start(point_config(), tmp_path, [counter]).run()
-    assert counter.iterations == [0, 1, 2, 3]
+def test_observer_hears_of_every_iteration(plain: Plain) -> None:
+    assert plain.heard == [0, 1, 2, 3]
 
 
 def test_every_observer_hears_the_same_in_the_order_of_the_list(tmp_path: Path) -> None:
@@ -179,19 +209,14 @@ def test_training_tasks_are_new_in_every_iteration(tmp_path: Path, monkeypatch: 
     assert len(set(seen)) == len(seen) == 3 * 4
 
 
-def test_learning_curve_measures_the_same_tasks_throughout(tmp_path: Path) -> None:
-    experiment = runs.start(point_config(), tmp_path)
-    before = experiment.brief_tasks()
-    experiment.run()
-    assert experiment.brief_tasks() == before
-    assert set(before) <= set(experiment.suite.tasks("test"))
+def test_learning_curve_measures_the_same_tasks_throughout(plain: Plain) -> None:
+    assert plain.experiment.brief_tasks() == plain.brief
+    assert set(plain.brief) <= set(plain.experiment.suite.tasks("test"))
 
 
-def test_final_evaluation_takes_every_test_task_in_order(tmp_path: Path) -> None:
-    experiment = runs.start(point_config(), tmp_path)
-    evaluation = experiment.run()
-    assert evaluation.tasks == tuple(experiment.suite.tasks("test"))
-    assert evaluation.returns.shape == (40, 3, 2)
+def test_final_evaluation_takes_every_test_task_in_order(plain: Plain) -> None:
+    assert plain.evaluation.tasks == tuple(plain.experiment.suite.tasks("test"))
+    assert plain.evaluation.returns.shape == (40, 3, 2)
 
 
 def test_evaluating_does_not_change_the_training(tmp_path: Path) -> None:
@@ -204,12 +229,9 @@ def test_evaluating_does_not_change_the_training(tmp_path: Path) -> None:
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
-def test_parameters_change_in_training(tmp_path: Path) -> None:
-    experiment = runs.start(point_config(), tmp_path)
-    before = experiment.agent.state().tensors
-    experiment.run()
-    after = experiment.agent.state().tensors
-    assert any(not torch.equal(before[name], after[name]) for name in before)
+def test_parameters_change_in_training(plain: Plain) -> None:
+    after = plain.experiment.agent.state().tensors
+    assert any(not torch.equal(value, after[name]) for name, value in plain.first.items())
 
 
 def test_request_to_stop_ends_before_the_next_step(tmp_path: Path) -> None:
@@ -221,9 +243,8 @@ def test_request_to_stop_ends_before_the_next_step(tmp_path: Path) -> None:
     assert counter.steps == 0
 
 
-def test_checkpoint_of_another_architecture_is_refused(tmp_path: Path) -> None:
-    trained(tmp_path)
-    checkpoint = load(tmp_path / "it" / "checkpoints" / "00000003")
+def test_checkpoint_of_another_architecture_is_refused(plain: Plain, tmp_path: Path) -> None:
+    checkpoint = load(plain.experiment.folder / "checkpoints" / "00000003")
     other = point_config(agent=type(point_config().agent)(hidden_sizes=(9,)))  # type: ignore[call-arg]  # MAML
     with pytest.raises(MetarlError, match="of an agent with other settings"):
         Experiment(other, tmp_path).restore(checkpoint)
@@ -245,10 +266,9 @@ def test_folder_is_locked_while_a_run_goes_on_and_free_afterwards(tmp_path: Path
         pass
 
 
-def test_trained_agent_is_opened_without_touching_its_run(tmp_path: Path) -> None:
-    trained(tmp_path)
+def test_trained_agent_is_opened_without_touching_its_run(copied: Path, tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    experiment = runs.open_trained(tmp_path / "it", print)
+    experiment = runs.open_trained(copied, print)
     env = experiment.make_env()
     experiment.test(env, experiment.suite.tasks("test")[:2], np.random.default_rng(0))
     env.close()

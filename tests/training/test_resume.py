@@ -84,9 +84,9 @@ def test_two_unbroken_runs_are_equal(unbroken: Path, tmp_path: Path) -> None:
     "trap",
     [
         pytest.param(Trap("metarl.training.experiment:Experiment.make_env", 1), id="start-up"),
-        pytest.param(Trap(STEP, 25), id="first evaluation", marks=pytest.mark.slow),
+        pytest.param(Trap(STEP, 10), id="first evaluation", marks=pytest.mark.slow),
         pytest.param(Trap("os:fsync", 5), id="first checkpoint"),
-        pytest.param(Trap(STEP, 220), id="sampling"),
+        pytest.param(Trap(STEP, 85), id="sampling"),
         pytest.param(Trap(UPDATE, 6), id="update"),
         pytest.param(
             Trap("metarl.training.experiment:save", 3), id="before a checkpoint", marks=pytest.mark.slow
@@ -132,7 +132,7 @@ def test_ml1_run_killed_at_3_random_moments_equals_the_unbroken_one(
 @pytest.mark.parametrize(
     ("number", "function", "call", "finished"),
     [
-        pytest.param(signal.SIGTERM, STEP, 150, 2, id="SIGTERM while sampling"),
+        pytest.param(signal.SIGTERM, STEP, 75, 2, id="SIGTERM while sampling"),
         pytest.param(signal.SIGINT, UPDATE, 6, 5, id="SIGINT during an update"),
         pytest.param(
             signal.SIGTERM, EVALUATE, 2, 3, id="SIGTERM during an evaluation", marks=pytest.mark.slow

@@ -157,10 +157,10 @@ def test_env_steps_and_buffer_are_counted_by_hand(tmp_path: Path) -> None:
     most = most_env_steps(experiment)
     experiment.run()
     rows = read_metrics(experiment.folder)
-    # 7 tasks x 2 episodes x 20 steps first, then 2 tasks x 2 episodes x 20 steps, nothing in the fifth
-    assert [row["env_steps"] for row in rows] == [280, 360, 440, 520, 520]
-    assert [row.get("update/replay_steps") for row in rows] == [None, 360, 440, 520, 520]
-    assert most == 520
+    # 7 tasks x 2 episodes x 10 steps first, then 2 tasks x 2 episodes x 10 steps, nothing in the fifth
+    assert [row["env_steps"] for row in rows] == [140, 180, 220, 260, 260]
+    assert [row.get("update/replay_steps") for row in rows] == [None, 180, 220, 260, 260]
+    assert most == 260
 
 
 def test_vector_steps_announces_the_true_number(tmp_path: Path) -> None:

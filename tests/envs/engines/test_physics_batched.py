@@ -95,10 +95,17 @@ def assert_same(one: tuple[Array, list[Array]], other: tuple[Array, list[Array]]
         np.testing.assert_array_equal(mine, yours)
 
 
+@pytest.fixture(scope="module")
+def alone(bank: ResetBank) -> tuple[Array, list[Array]]:
+    """Return what one thread computes, step by step in Python."""
+    return rolled(mixed_fleet(bank, "portable", 1))
+
+
 @pytest.mark.parametrize("stepper", STEPPERS)
 @pytest.mark.parametrize("num_threads", [2, 3, 7])
-def test_number_of_threads_changes_no_bit(bank: ResetBank, stepper: StepperName, num_threads: int) -> None:
-    alone = rolled(mixed_fleet(bank, "portable", 1))
+def test_number_of_threads_changes_no_bit(
+    bank: ResetBank, alone: tuple[Array, list[Array]], stepper: StepperName, num_threads: int
+) -> None:
     assert_same(alone, rolled(mixed_fleet(bank, stepper, num_threads)))
 
 

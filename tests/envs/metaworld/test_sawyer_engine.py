@@ -122,9 +122,19 @@ def stepper(request: pytest.FixtureRequest) -> StepperName:
     return name
 
 
-@pytest.fixture(scope="module", params=["ml1", "ml10"])
-def suite(request: pytest.FixtureRequest, stepper: StepperName) -> OnThreads:
-    tasks: MetaWorldTasks = request.getfixturevalue(request.param)
+SUITES = [
+    pytest.param((name, stepper), id=f"{stepper}-{name}", marks=pytest.mark.slow if is_slow else ())
+    for stepper in STEPPERS
+    for name in ("ml1", "ml10")
+    for is_slow in [name == "ml10" and stepper != STEPPERS[0]]
+]
+"""Each build of ML10 takes seconds; that the steppers agree on several families has a test of its own."""
+
+
+@pytest.fixture(scope="module", params=SUITES)
+def suite(request: pytest.FixtureRequest) -> OnThreads:
+    name, stepper = request.param
+    tasks: MetaWorldTasks = request.getfixturevalue(name)
     return OnThreads(**vars(tasks), stepper=stepper)
 
 

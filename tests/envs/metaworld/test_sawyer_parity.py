@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS
@@ -11,7 +13,15 @@ from metarl.envs.engines.arrays import Vector, vector
 from metarl.envs.metaworld.rewards.catalog import REWARD_VERSIONS, TASKS, RewardVersion, tasks_with
 from metarl.envs.metaworld.rewards.observation import frame, observe, visible_goal
 from metarl.envs.metaworld.rewards.task import Outcome, evaluate, latch
-from support.sawyer_reference import INFOS, KINDS, Episode, frames_before, record, short
+from support.sawyer_reference import (
+    INFOS,
+    KINDS,
+    Episode,
+    frames_before,
+    record,
+    record_versions,
+    short,
+)
 
 EVERY_TASK = pytest.mark.parametrize("name", sorted(TASKS))
 BOTH_REWARDS = pytest.mark.parametrize("reward", REWARD_VERSIONS)
@@ -91,11 +101,15 @@ def test_visible_goal_is_meta_worlds(name: str) -> None:
     )
 
 
+@cache
+def in_double_precision(name: str) -> dict[RewardVersion, Episode]:
+    return record_versions(name, REWARD_VERSIONS, kinds=("noisy",), steps=90, single=False)
+
+
 @BOTH_REWARDS
 @pytest.mark.parametrize("name", SOME)
 def test_float64_actions_are_rewarded_in_double_precision(name: str, reward: RewardVersion) -> None:
-    episode = record(name, kinds=("noisy",), steps=90, single=False, reward=reward)
-    assert differences(name, episode, reward).max() < 1e-12
+    assert differences(name, in_double_precision(name)[reward], reward).max() < 1e-12
 
 
 @pytest.mark.slow
