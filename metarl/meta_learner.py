@@ -303,4 +303,9 @@ def plan_of(agent: MetaLearner, iteration: int) -> Plan:
     for name, number in (("adaptation_steps", steps), ("further_updates", updates)):
         if not isinstance(number, int) or number < 0:
             raise AgentFormError(f"Expected {where} to say {name} as an int >= 0, got {number!r}.")
+    if plan.collects == "nothing" and plan.updates == 0:
+        raise AgentFormError(
+            f"Expected {where} to collect episodes or to update in each iteration, got neither in "
+            f"{iteration}: collects='nothing' needs further_updates."
+        )
     return plan

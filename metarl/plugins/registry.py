@@ -21,7 +21,7 @@ from typing import ClassVar, TypeAlias, cast
 from metarl.config import AgentConfig, ExperimentConfig, SuiteConfig, construct, from_json
 from metarl.errors import MetarlError
 from metarl.plugins.agent_files import config_class, file_agent, place_of
-from metarl.plugins.entry_points import AGENTS, PRESETS, SUITES, load, names
+from metarl.plugins.entry_points import AGENTS, KINDS, PRESETS, SUITES, load, names
 from metarl.plugins.suite_files import distribution_of, file_suite
 from metarl.plugins.user_files import at_fault, is_place
 from metarl.tasks import TaskDistribution
@@ -37,6 +37,7 @@ def suite(name: str) -> type[SuiteConfig]:
     """Return a suite's config class, without settings if it has none."""
     found = load(SUITES, name)
     if inspect.isclass(found) and issubclass(found, SuiteConfig):
+        _check_kind(SUITES, name, found)
         return found
     return _published(name, found)
 
@@ -48,7 +49,21 @@ def suite_named(name: str) -> SuiteConfig:
 
 def agent(name: str) -> type[AgentConfig]:
     """Return an agent's config by name or file."""
-    return file_agent(name) if is_place(name) else config_class(load(AGENTS, name), f"the agent {name!r}")
+    if is_place(name):
+        return file_agent(name)
+    found = config_class(load(AGENTS, name), f"the agent {name!r}")
+    _check_kind(AGENTS, name, found)
+    return found
+
+
+def _check_kind(group: str, name: str, found: type[AgentConfig] | type[SuiteConfig]) -> None:
+    """Check that a run, which records the kind, is found again; MetarlError if it is not the name."""
+    kind: object = getattr(found, "kind", None)
+    if kind != name:
+        raise MetarlError(
+            f"Expected the kind of {found.__name__} to be its name as {KINDS[group]}, {name!r}, got "
+            f"{shown(kind)}."
+        )
 
 
 def preset(name: str) -> Preset:

@@ -16,6 +16,7 @@ import os
 import pickle
 import re
 import sys
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -127,6 +128,12 @@ def line_of(error: BaseException) -> str:
             place = f" ({file}, line {trace.tb_lineno})"
         trace = trace.tb_next
     return place
+
+
+def place_of(error: BaseException) -> str:
+    """Return an error's line in users' modules, or else the innermost one, `` (package.py, line 3)``."""
+    place, frames = line_of(error), traceback.extract_tb(error.__traceback__)
+    return place or "".join(f" ({Path(last.filename).name}, line {last.lineno})" for last in frames[-1:])
 
 
 def as_written(text: str) -> str:

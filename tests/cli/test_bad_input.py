@@ -514,11 +514,16 @@ def test_package_that_fails_when_it_is_imported_is_one_sentence(
             "the preset 'mine' (odd_package:number) to be a function, got int.",
         ),
         (registry.PRESETS, "wrong", "Expected an ExperimentConfig of the preset 'mine', got int."),
-        (registry.PRESETS, "falling", "The preset 'mine' fails: KeyError: 'x'."),
+        (registry.PRESETS, "falling", "The preset 'mine' fails: KeyError: 'x' (odd_package.py, line 3)."),
         (
             registry.AGENTS,
             "Learner",
             "the agent 'mine' to be a config class of an agent, but it is the class",
+        ),
+        (
+            registry.AGENTS,
+            "Config",
+            "Expected the kind of Config to be its name as agent, 'mine', got 'maml-vpg'.",
         ),
     ],
 )
@@ -526,8 +531,10 @@ def test_package_that_offers_something_else_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: str, name: str, said: str
 ) -> None:
     text = "number = 3\ndef wrong(): return 3\ndef falling(): raise KeyError('x')\nclass Learner: pass\n"
+    text += "from metarl.agents.maml_vpg import MAMLVPGConfig\nclass Config(MAMLVPGConfig): pass\n"
     (tmp_path / "odd_package.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "odd_package", raising=False)
     mine = {"mine": EntryPoint("mine", f"odd_package:{name}", group)}
     monkeypatch.setattr(entry_points, "_entries", lambda asked: mine if asked == group else {})
     with pytest.raises(MetarlError, match=re.escape(said)):
