@@ -30,6 +30,7 @@ from typing import cast
 import cloudpickle
 
 from metarl.plugins.user_imports import files_imported, find_beside
+from metarl.system.signals import deferred
 
 __path__: list[str] = []  # makes this module a package; a finder below knows what is in it
 FOLDERS = "METARL_USER_FOLDERS"
@@ -94,7 +95,7 @@ def import_file(path: Path) -> ModuleType:
     register_envs()  # the file's own "import metarl" comes too late, as metarl was imported before Gymnasium
     module = sys.modules[name] = module_from_spec(spec)
     try:
-        with bare_names(module):
+        with bare_names(module), deferred():
             spec.loader.exec_module(module)
     except BaseException:
         folder.failed = True
