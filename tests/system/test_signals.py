@@ -3,38 +3,40 @@
 from __future__ import annotations
 
 import signal
-from contextlib import suppress
 
 import pytest
 
 from metarl.system.signals import deferred, handled
 
 
+def interrupted(times: int = 1, error: Exception | None = None) -> list[int]:
+    """Interrupt a block in which signals are deferred; return how many of the interrupts it went on after."""
+    survived: list[int] = []
+
+    def imports() -> None:
+        with deferred():
+            for number in range(times):
+                signal.raise_signal(signal.SIGINT)
+                survived.append(number)
+            if error is not None:
+                raise error
+
+    with pytest.raises(KeyboardInterrupt):
+        imports()
+    return survived
+
+
 def test_deferred_signal_acts_after_the_block() -> None:
-    reached = []
-    with pytest.raises(KeyboardInterrupt), deferred():
-        # an import may swallow what is raised in it
-        with suppress(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-        reached.append(signal.SIGINT)
-    assert reached == [signal.SIGINT]
+    assert interrupted() == [0]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_deferred_signal_outlives_an_exception_of_the_block() -> None:
-    with pytest.raises(KeyboardInterrupt), deferred():
-        signal.raise_signal(signal.SIGINT)
-        raise ImportError("half imported")
+    assert interrupted(error=ImportError("half imported")) == [0]
 
 
 def test_second_signal_acts_at_once() -> None:
-    reached = []
-    with pytest.raises(KeyboardInterrupt), deferred():
-        signal.raise_signal(signal.SIGINT)
-        reached.append(1)
-        signal.raise_signal(signal.SIGINT)
-        reached.append(2)
-    assert reached == [1]
+    assert interrupted(times=3) == [0]
 
 
 def test_signal_goes_to_the_handler_of_before_and_an_ignored_one_to_nobody() -> None:
