@@ -382,6 +382,22 @@ def test_output_of_any_command_is_tried_before_the_work(
     assert "cannot be written: " in refused(*words.split())
 
 
+def test_disk_that_cannot_hold_a_report_is_told_before_filming(
+    refused: Refusal, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusal = "/disk/report.html cannot be written: No space left on device; choose another --output."
+
+    def short_of_space(path: Path, *, size: int) -> None:
+        if size > 300_000:  # the page alone would fit
+            raise MetarlError(refusal)
+
+    monkeypatch.setattr("metarl.cli.commands.report.check_writable", short_of_space)
+    monkeypatch.setattr("metarl.cli.commands.report.film_all", None)
+    monkeypatch.setattr("metarl.cli.commands.report.gather", lambda runs, say: ["group"])
+    monkeypatch.setattr("metarl.cli.commands.report.choose", lambda group, tasks: ["one", "two", "three"])
+    assert refused("report", "runs/it", "--output", "/disk/report.html") == refusal
+
+
 def spoil(monkeypatch: pytest.MonkeyPatch, what: int, call: int, number: float) -> None:
     """Let the fourth slot's observation (0) or reward (1) not be finite at the n-th step that is taken."""
     step = PointVectorEnv.step
