@@ -28,7 +28,7 @@ from metarl.storage.checkpoints import (
 )
 from metarl.storage.files import encode_json, is_full, write_folder, write_json
 from metarl.storage.locks import locked
-from metarl.storage.metrics import missing_rows
+from metarl.storage.metrics import last_iteration, missing_rows
 from metarl.storage.run_checkpoints import find_checkpoint, open_checkpoint, split_checkpoint
 from metarl.storage.run_folder import ADAPTATION, ADAPTED, CHECKPOINTS, CONFIG, MEASURED, WEIGHTS
 from metarl.system.ranks import Ranks
@@ -137,6 +137,8 @@ def resume(
             checkpoint = load(find_checkpoint(folder, name))
         elif has_checkpoints(folder):
             checkpoint = load_newest(folder / CHECKPOINTS, report)
+        else:
+            _check_unbegun(folder)
         if checkpoint is not None:
             experiment.restore(checkpoint)
             for sentence in physics_differences(
@@ -159,6 +161,15 @@ def resume(
             drop_later(folder / CHECKPOINTS, experiment.iteration)
         drop_unneeded_segments(folder / CHECKPOINTS)  # left by a kill after a checkpoint
     return experiment
+
+
+def _check_unbegun(folder: Path) -> None:
+    """Raise ``MetarlError`` if a run without checkpoints has metrics of an iteration, which come later."""
+    if reached := last_iteration(folder):
+        raise MetarlError(
+            f"Expected checkpoints in {folder}, as its metrics reach iteration {reached}, got none; was it "
+            "copied without them? Copy them too, or train another run."
+        )
 
 
 def open_trained(

@@ -268,6 +268,14 @@ def test_run_without_checkpoints_cannot_be_evaluated(refused: Refusal, run: Path
     assert refused("evaluate", "runs/it") == "There is no checkpoint in runs/it/checkpoints."
 
 
+def test_run_that_was_copied_without_its_checkpoints_is_not_begun_anew(refused: Refusal, run: Path) -> None:
+    shutil.rmtree(run / "checkpoints")
+    assert refused(*RESUME) == (
+        "Expected checkpoints in runs/it, as its metrics reach iteration 2, got none; was it copied without "
+        "them? Copy them too, or train another run."
+    )
+
+
 def test_run_whose_checkpoints_are_all_damaged_is_refused(refused: Refusal, run: Path) -> None:
     for path in run.glob("checkpoints/*/weights.safetensors"):
         path.write_bytes(b"")
