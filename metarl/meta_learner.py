@@ -171,6 +171,16 @@ def check_learner(agent: MetaLearner) -> None:
         raise AgentFormError(f"Expected {name}, which has a plan, to have remember too; see Scheduled.")
 
 
+def steps_to_adapt(agent: MetaLearner) -> int:
+    """Return the adaptation steps on a new task: as many as training has.
+
+    Of an agent that adapts by steps one at least, though training may have none; what a memory does after
+    the trial that it was trained on says nothing.
+    """
+    steps = agent.adaptation_steps
+    return steps if agent.trial == "sequential" else max(1, steps)
+
+
 def check_device(agent: MetaLearner, device: torch.device) -> None:
     """Check that an agent computes where it was built, or raise AgentFormError."""
     said: object = agent.device

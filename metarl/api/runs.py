@@ -13,7 +13,7 @@ from metarl.errors import MetarlError, unknown_name
 from metarl.evaluation.record import Evaluation
 from metarl.evaluation.summary import summarize
 from metarl.functional.random_streams import Purpose, make_rng
-from metarl.meta_learner import MetaLearner
+from metarl.meta_learner import MetaLearner, steps_to_adapt
 from metarl.plugins import registry
 from metarl.reporting.evaluation_files import write_evaluation, write_learning_curve
 from metarl.settings import Seed, check_number
@@ -60,10 +60,11 @@ class Run:
 
         Args:
             task: one of ``suite.tasks("test")``.
-            steps: adaptation steps, by default as many as training had; of an agent with a memory, episodes.
+            steps: adaptation steps, by default as many as training had, but one at least; of an agent with a
+                memory, episodes.
             seed: of the episodes.
         """
-        return adapt_to(self.experiment, task, self.agent.adaptation_steps if steps is None else steps, seed)
+        return adapt_to(self.experiment, task, steps_to_adapt(self.agent) if steps is None else steps, seed)
 
     def draw(self) -> Path:
         """Draw the learning curve; return its PNG file."""

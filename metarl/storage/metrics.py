@@ -160,7 +160,7 @@ def _rows(path: Path, data: bytes) -> Iterator[tuple[bytes, Row]]:
         if not _is_row(row):
             raise MetarlError(
                 f"Expected line {number} of {path} to be a row of metrics, finite numbers by name with an "
-                f"iteration, got {shown(line.decode(errors='replace').rstrip())}; take the line out of the file."
+                f"iteration, got {shown(line.decode(errors='replace').rstrip())}; take the line out."
             )
         yield line, row
 

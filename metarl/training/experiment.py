@@ -32,6 +32,7 @@ from metarl.meta_learner import (
     inputs_at_start,
     plan_of,
     state_of,
+    steps_to_adapt,
 )
 from metarl.networks.linear_baseline import transitions_per_feature
 from metarl.rollouts.tally import FitsBaseline, Tally, count_iteration, sampled_inputs, tally_from_json
@@ -154,13 +155,8 @@ class Experiment:
 
     @property
     def brief_adaptation_steps(self) -> int:
-        """Adaptation steps of evaluations during training: as many as training has.
-
-        Of an agent that adapts by steps one at least, though training may have none; what a memory does after
-        the trial that it was trained on says nothing.
-        """
-        steps = self.agent.adaptation_steps
-        return steps if self.agent.trial == "sequential" else max(1, steps)
+        """Adaptation steps of evaluations during training."""
+        return steps_to_adapt(self.agent)
 
     @property
     def saved_iteration(self) -> int:
