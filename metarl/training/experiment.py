@@ -44,7 +44,7 @@ from metarl.storage.metrics import MetricsLog, Row, held_out_return, read_metric
 from metarl.storage.run_folder import CHECKPOINTS, CONFIG, EVALUATION
 from metarl.system.ranks import Ranks, own_device
 from metarl.system.sharing import sharing, slots_here
-from metarl.system.threads import stoppable, use_threads
+from metarl.system.threads import one_thread, stoppable, use_threads
 from metarl.tasks import TaskDistribution, check_disjoint, sample_evenly
 from metarl.text import count
 from metarl.training.divergence import check_loaded, check_update, naming_agent, taking_state
@@ -89,9 +89,10 @@ class Experiment:
         )
         self.training_tasks = TrainingTasks(self.suite, config.sampling.training_tasks, config.seed)
         device = own_device(config.device)
-        self.agent: MetaLearner = config.agent.build(
-            self.suite, seed=config.seed, device=device, sampling=config.sampling
-        )
+        with one_thread():  # the last bits of orthogonal weights depend on the number of threads
+            self.agent: MetaLearner = config.agent.build(
+                self.suite, seed=config.seed, device=device, sampling=config.sampling
+            )
         with naming_agent(config.agent):
             check_learner(self.agent)
             check_device(self.agent, device)
