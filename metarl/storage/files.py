@@ -58,7 +58,8 @@ def write_whole(path: Path, content: bytes, *, mode: int | None = None) -> None:
         sync_folder(path.parent)
     except OSError as error:
         if is_full(error):
-            raise WriteError(f"No disk space for the file {path}; the old file is intact.") from error
+            kept = "; the old file is intact" if path.exists() else ""
+            raise WriteError(f"No disk space for the file {path}{kept}.") from error
         raise WriteError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 

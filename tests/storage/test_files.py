@@ -72,6 +72,8 @@ def test_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.Mon
     fill_disk(monkeypatch)
     with pytest.raises(MetarlError, match=r"No disk space for the file .*file; the old file is intact"):
         write_whole(path, b"after")
+    with pytest.raises(MetarlError, match=r"No disk space for the file .*new\.$"):
+        write_whole(tmp_path / "new", b"after")
     assert path.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [path]
 
