@@ -168,6 +168,16 @@ def check_learner(agent: MetaLearner) -> None:
         raise AgentFormError(f"Expected {name}, which has a plan, to have remember too; see Scheduled.")
 
 
+def steps_to_adapt(agent: MetaLearner) -> int:
+    """Return the adaptation steps on a new task: as many as training has.
+
+    Of an agent that adapts by steps one at least, though training may have none; what a memory does after
+    the trial that it was trained on says nothing.
+    """
+    steps = agent.adaptation_steps
+    return steps if agent.trial == "sequential" else max(1, steps)
+
+
 def check_device(agent: MetaLearner, device: torch.device) -> None:
     """Check that an agent computes where it was built, or raise AgentFormError."""
     said: object = agent.device
@@ -300,4 +310,9 @@ def plan_of(agent: MetaLearner, iteration: int) -> Plan:
     for name, number in (("adaptation_steps", steps), ("further_updates", updates)):
         if not isinstance(number, int) or number < 0:
             raise AgentFormError(f"Expected {where} to say {name} as an int >= 0, got {number!r}.")
+    if plan.collects == "nothing" and plan.updates == 0:
+        raise AgentFormError(
+            f"Expected {where} to collect episodes or to update in each iteration, got neither in "
+            f"{iteration}: collects='nothing' needs further_updates."
+        )
     return plan

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import itertools
 import operator
 import types
@@ -176,11 +177,35 @@ def hints_of(config: type[object]) -> dict[str, object]:
 @functools.cache
 def _fields_of(config: type[object]) -> dict[str, tuple[object, tuple[Bound, ...]]]:
     """Return types and bounds of fields; an overridden one without bounds keeps those of its base."""
+    _check_declared(config)
     found: dict[str, tuple[object, tuple[Bound, ...]]] = {}
     for base in reversed(config.__mro__):
         for name, hint in hints_of(base).items():
             found[name] = hint, _find(hint) or found.get(name, (hint, ()))[1]
     return {name: found[name] for name in setting_names(config)}
+
+
+def _check_declared(config: type[object]) -> None:
+    """Raise MetarlError for a value that looks like a setting, but has no type: dataclasses pass it over."""
+    constants = {name for name, hint in hints_of(config).items() if "ClassVar" in str(hint)}
+    for base in config.__mro__:
+        typed = inspect.get_annotations(base)
+        for name, value in vars(base).items():
+            if name.startswith("_") or name.isupper() or name in typed or name in constants:
+                continue
+            if (
+                base is Settings
+                or not issubclass(base, Settings)
+                or callable(value)
+                or hasattr(value, "__get__")
+            ):
+                continue
+            kind = type(value).__name__
+            raise MetarlError(
+                f"Expected {name} of {base.__name__} to have a type, so that it is a setting, "
+                f"{name}: {kind} = {shown(value)}, or no setting, {name}: ClassVar[{kind}] = {shown(value)}; "
+                f"got {name} = {shown(value)}."
+            )
 
 
 def _find(hint: object) -> tuple[Bound, ...]:

@@ -268,7 +268,11 @@ def test_curve_over_episodes_is_refused_for_a_memory_before_anything_is_measured
         ("point", {"iterations": "3"}, "The setting iterations of ExperimentConfig cannot be '3'"),
         ("point", {"name": 3}, "The setting name of ExperimentConfig cannot be 3"),
         ("point", {"evaluation": {"episodes": 2}}, "of a run to be of type EvaluationConfig, got a dict"),
-        ("point", {"agent": EvaluationConfig()}, "Expected an agent's name, got EvaluationConfig("),
+        (
+            "point",
+            {"agent": EvaluationConfig()},
+            "Expected an agent's name or its config, such as RL2Config(), got Eval",
+        ),
         (3, {}, "Expected a preset's or a suite's name or an ExperimentConfig, got 3"),
         ("point", {"agent": "mamltrpo"}, "no agent called 'mamltrpo'; did you mean 'maml-trpo'"),
     ],

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from metarl.errors import AgentFormError
-from metarl.meta_learner import Plan, check_device, check_learner, plan_of, state_of
+from metarl.meta_learner import Plan, check_device, check_learner, plan_of, state_of, steps_to_adapt
 from metarl.types import State
 from support import tiny
 
@@ -31,6 +31,18 @@ def test_slip_of_an_agent_about_its_trials_is_refused(
     monkeypatch.setattr(tiny.StrideAgent, part, value)
     with pytest.raises(AgentFormError, match=f"^Expected {re.escape(sentence)}"):
         check_learner(tiny.StrideAgent())
+
+
+@pytest.mark.parametrize(
+    ("trial", "trained", "steps"),
+    [("parallel", 0, 1), ("parallel", 3, 3), ("sequential", 0, 0), ("sequential", 2, 2)],
+)
+def test_new_task_is_adapted_to_at_least_once_by_steps(
+    monkeypatch: pytest.MonkeyPatch, trial: str, trained: int, steps: int
+) -> None:
+    monkeypatch.setattr(tiny.StrideAgent, "trial", trial)
+    monkeypatch.setattr(tiny.StrideAgent, "adaptation_steps", trained)
+    assert steps_to_adapt(tiny.StrideAgent()) == steps
 
 
 def test_state_of_another_type_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import pytest
@@ -33,6 +33,45 @@ class Bounded(Settings):
 @dataclass(frozen=True, kw_only=True)
 class Narrower(Bounded):
     rate: Annotated[float, Gt(0), Le(1)] = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Untyped(Bounded):
+    momentum = 0.9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overridden(Bounded):
+    rate = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constants(Bounded):
+    label: ClassVar[str] = "none"
+    SCALE = 3
+    _hidden = 4
+
+    @property
+    def twice(self) -> float:
+        return 2 * self.rate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named(Constants):
+    label = "named"
+
+
+def test_value_without_a_type_is_no_setting_in_silence() -> None:
+    said = (
+        "Expected momentum of Untyped to have a type, so that it is a setting, momentum: float = 0.9, or no "
+        "setting, momentum: ClassVar[float] = 0.9; got momentum = 0.9."
+    )
+    with pytest.raises(MetarlError, match=re.escape(said)):
+        Untyped()
+    # dataclasses would go on with the default of the base
+    with pytest.raises(MetarlError, match="Expected rate of Overridden to have a type"):
+        Overridden()
+    assert (Constants().twice, Named().label) == (2e-3, "named")
 
 
 @pytest.mark.parametrize(

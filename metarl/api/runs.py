@@ -8,12 +8,12 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from metarl.config import ExperimentConfig, construct
+from metarl.config import AgentConfig, ExperimentConfig, construct
 from metarl.errors import MetarlError, unknown_name
 from metarl.evaluation.record import Evaluation
 from metarl.evaluation.summary import summarize
 from metarl.functional.random_streams import Purpose, make_rng
-from metarl.meta_learner import MetaLearner
+from metarl.meta_learner import MetaLearner, steps_to_adapt
 from metarl.plugins import registry
 from metarl.reporting.evaluation_files import write_evaluation, write_learning_curve
 from metarl.settings import Seed, check_number
@@ -60,10 +60,11 @@ class Run:
 
         Args:
             task: one of ``suite.tasks("test")``.
-            steps: adaptation steps, by default as many as training had; of an agent with a memory, episodes.
+            steps: adaptation steps, by default as many as training had, but one at least; of an agent with a
+                memory, episodes.
             seed: of the episodes.
         """
-        return adapt_to(self.experiment, task, self.agent.adaptation_steps if steps is None else steps, seed)
+        return adapt_to(self.experiment, task, steps_to_adapt(self.agent) if steps is None else steps, seed)
 
     def draw(self) -> Path:
         """Draw the learning curve; return its PNG file."""
@@ -72,7 +73,7 @@ class Run:
 
 def train(
     what: str | ExperimentConfig,
-    agent: str | None = None,
+    agent: str | AgentConfig | None = None,
     *,
     folder: str | os.PathLike[str] = "runs",
     observers: Sequence[Observer] = (),
@@ -82,7 +83,7 @@ def train(
 
     Args:
         what: a preset's or a suite's name, as on the command line, or a whole config.
-        agent: another agent than the preset's, by name.
+        agent: another agent than the preset's, by name, or its config.
         folder: where the run gets a folder of its own.
         observers: follow steps and iterations, each with ``on_step`` and ``on_iteration``.
         settings: other settings of :class:`~metarl.config.ExperimentConfig`: iterations, seed, name, ….
@@ -92,11 +93,8 @@ def train(
     """
     if not isinstance(what, str | ExperimentConfig):
         raise MetarlError(f"Expected a preset's or a suite's name or an ExperimentConfig, got {shown(what)}.")
-    if not isinstance(agent, str | None):
-        raise MetarlError(
-            f"Expected an agent's name, got {shown(agent)}; with settings of its own give a whole config: "
-            "metarl.train(dataclasses.replace(metarl.preset(...), agent=...))."
-        )
+    if not isinstance(agent, str | AgentConfig | None):
+        raise MetarlError(f"Expected an agent's name or its config, such as RL2Config(), got {shown(agent)}.")
     config = registry.configure(what, agent) if isinstance(what, str) else what
     _check_path("the folder of runs", folder)
     _check_observers(observers)

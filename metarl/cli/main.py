@@ -9,7 +9,6 @@ import platform
 import select
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO, cast
@@ -129,10 +128,10 @@ def run_others(label: str, command: Callable[[], None]) -> None:
         of_memory = isinstance(error, MemoryError | RuntimeError) and is_want_of_memory(error)
         if of_memory or os.environ.get(DEBUG):
             raise
-        *_, last = traceback.extract_tb(error.__traceback__)
-        said = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(" .:")
-        place = f"{Path(last.filename).name}, line {last.lineno}"
-        raise MetarlError(f"{label} fails: {said} ({place}); {DEBUG}=1 shows the traceback.") from error
+        from metarl.plugins.user_files import at_fault  # noqa: PLC0415  # start-up time
+
+        wrong = at_fault(error, f"{label} fails")
+        raise MetarlError(f"{wrong} {DEBUG}=1 shows the traceback.") from error
 
 
 def usable(stream: TextIO | None) -> TextIO:

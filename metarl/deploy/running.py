@@ -28,7 +28,7 @@ from metarl.deploy.session import Session, open_session, start_session
 from metarl.deploy.settings import DeploySettings
 from metarl.errors import MetarlError
 from metarl.evaluation.physics import Physics, physics_differences
-from metarl.meta_learner import MetaLearner, never
+from metarl.meta_learner import MetaLearner, never, steps_to_adapt
 from metarl.spaces import action_size
 from metarl.storage.locks import locked
 from metarl.storage.run_checkpoints import open_checkpoint
@@ -168,7 +168,7 @@ def go_on(
 def _completed(settings: DeploySettings, experiment: Experiment) -> DeploySettings:
     """Return the settings, with a run's defaults."""
     agent, measured = experiment.agent, experiment.config.evaluation
-    steps = agent.adaptation_steps if settings.adaptation_steps is None else settings.adaptation_steps
+    steps = steps_to_adapt(agent) if settings.adaptation_steps is None else settings.adaptation_steps
     each = 1 if agent.trial == "sequential" else settings.adaptation_episodes or measured.adaptation_episodes
     return replace(
         settings,

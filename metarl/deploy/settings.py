@@ -72,8 +72,8 @@ class DeploySettings(Settings):
     """Episodes of the session; 0 takes those that the adaptation steps need, and as many once more as one
     step does."""
     adaptation_steps: Annotated[int, Ge(0), Le(1000)] | None = None
-    """Times that the policy may adapt, by default as many as in training; of an agent with a memory, episodes
-    that it remembers."""
+    """Times that the policy may adapt, by default as many as in training, but one at least; of an agent with
+    a memory, episodes that it remembers."""
     adaptation_episodes: Episodes | None = None
     """Episodes that one step learns from, by default as many as in the run's evaluation. An agent with a
     memory takes one."""

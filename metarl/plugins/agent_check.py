@@ -5,25 +5,25 @@ The agents of metarl are held to the same claims, :mod:`metarl.plugins.agent_cla
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from metarl.config import AgentConfig
-from metarl.errors import MetarlError
+from metarl.errors import NonFiniteActionError
 from metarl.plugins.agent_claims import CLAIMS, Claim
 from metarl.plugins.agent_probe import AgentProbe, BrokenPromise, OpenQuestion
-from metarl.plugins.user_modules import line_of
+from metarl.plugins.user_files import described
 from metarl.tasks import TaskDistribution
+
+Verdict: TypeAlias = Literal["pass", "FAIL", "open"]
 
 
 class Result(NamedTuple):
     """How one claim went."""
 
     claim: str  # the claim, a sentence without its full stop
-    verdict: Literal["pass", "FAIL", "open"]
+    verdict: Verdict
     seen: str  # observation against the claim, or why it cannot be judged; empty if it holds
 
     def __str__(self) -> str:
@@ -36,16 +36,20 @@ def check_agent(
     progress: Callable[[Result], None] = lambda _: None,
     claims: Sequence[Claim] = CLAIMS,
 ) -> list[Result]:
-    """Try every claim on an agent; small suites take less time."""
-    results = []
+    """Try every claim on an agent; small suites take less time.
+
+    An exception fails the first claim that meets it; further ones that it stops are open for that reason.
+    """
+    results, met = list[Result](), dict[str, str]()
     with closing(AgentProbe(config, suite)) as probe:
         for claim in claims:
-            results.append(_tried(claim, probe))
+            results.append(_tried(claim, probe, met))
             progress(results[-1])
     return results
 
 
-def _tried(claim: Claim, probe: AgentProbe) -> Result:
+def _tried(claim: Claim, probe: AgentProbe, met: dict[str, str]) -> Result:
+    """Try a claim; ``met`` are the exceptions so far, by their cause."""
     sentence = (claim.__doc__ or "").partition("\n")[0].rstrip(".")
     try:
         claim(probe)
@@ -54,14 +58,9 @@ def _tried(claim: Claim, probe: AgentProbe) -> Result:
     except OpenQuestion as question:
         return Result(sentence, "open", str(question))
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, training would meet it
-        return Result(sentence, "FAIL", _described(error))
+        said = described(error)
+        # NaN is one cause, wherever it is found first
+        cause = type(error).__name__ if isinstance(error, NonFiniteActionError) else said
+        verdict: Verdict = "open" if cause in met else "FAIL"
+        return Result(sentence, verdict, met.setdefault(cause, said))
     return Result(sentence, "pass", "")
-
-
-def _described(error: BaseException) -> str:
-    text = " ".join(str(error).split()).rstrip(".")
-    if isinstance(error, MetarlError):  # says by itself what is wrong, whichever line of ours found it
-        return text + line_of(error)
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    place = line_of(error) or f" ({Path(frame.filename).name}, line {frame.lineno})"
-    return f"{type(error).__name__}: {text}{place}"

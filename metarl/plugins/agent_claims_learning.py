@@ -10,10 +10,13 @@ import torch
 from metarl.config import construct
 from metarl.errors import MetarlError, Stopped
 from metarl.meta_learner import MetaLearner
+from metarl.plugins import entry_points, registry
+from metarl.plugins.agent_files import is_in_file
 from metarl.plugins.agent_probe import (
     TASKS,
     AgentProbe,
     BrokenPromise,
+    OpenQuestion,
     apart,
     copy,
     expect,
@@ -22,7 +25,7 @@ from metarl.plugins.agent_probe import (
     watched_generators,
 )
 from metarl.settings import settings_of
-from metarl.types import Params
+from metarl.types import Params, State
 
 
 def updating_changes_the_agent(probe: AgentProbe) -> None:
@@ -125,7 +128,7 @@ def loaded_agent_goes_on_like_the_saved_one(probe: AgentProbe) -> None:
 def state_of_another_architecture_is_refused(probe: AgentProbe) -> None:
     """Loading tensors of other names or shapes raises MetarlError and changes nothing."""
     agent = probe.build()
-    before = agent.state()
+    before = _state_with_tensors(agent)
     name, value = next(iter(before.tensors.items()))
     row = value if value.ndim else value.reshape(1)
     # another shape, a missing tensor, and one too many
@@ -140,7 +143,7 @@ def state_of_another_architecture_is_refused(probe: AgentProbe) -> None:
 def state_of_another_precision_is_refused(probe: AgentProbe) -> None:
     """Tensors of another dtype are refused, unloaded."""
     agent = probe.build()
-    before = agent.state()
+    before = _state_with_tensors(agent)
     for dtype in (torch.float64, torch.float16, torch.bfloat16):
         tensors = {name: value.to(dtype) for name, value in before.tensors.items()}
         _expect_refusal(agent, tensors, f"tensors of {dtype}")
@@ -157,6 +160,14 @@ def settings_are_the_same_when_read_from_json(probe: AgentProbe) -> None:
     expect(again == config, "they are others when they are read")
 
 
+def kind_is_that_of_no_other_agent(probe: AgentProbe) -> None:
+    """Results name the agent by its kind, which no other agent has."""
+    kind = probe.config.kind
+    known = entry_points.names(entry_points.AGENTS)
+    another = kind in known and (is_in_file(probe.config) or type(probe.config) is not registry.agent(kind))
+    expect(not another, f"{kind!r} is another one's; give it a kind of its own")
+
+
 def _expect_refusal(agent: MetaLearner, tensors: Params, what: str) -> None:
     try:
         agent.load_state(agent.state()._replace(tensors=tensors))
@@ -164,4 +175,11 @@ def _expect_refusal(agent: MetaLearner, tensors: Params, what: str) -> None:
         return
     except Exception as error:
         raise BrokenPromise(f"{what} raised {type(error).__name__} instead of MetarlError") from error
-    raise BrokenPromise(f"{what} was taken")
+    raise BrokenPromise(f"it took {what}")
+
+
+def _state_with_tensors(agent: MetaLearner) -> State:
+    state = agent.state()
+    if not state.tensors:
+        raise OpenQuestion("its state holds no tensors")
+    return state

@@ -23,6 +23,7 @@ from metarl.meta_learner import MetaLearner
 from metarl.plugins.user_files import Sums, UserFile, at_fault, require_parts
 from metarl.plugins.user_modules import line_of
 from metarl.tasks import TaskDistribution
+from metarl.text import shown
 from metarl.types import Json
 
 FILE, SHA256, MODULES = "agent_file", "agent_sha256", "agent_modules"
@@ -96,6 +97,11 @@ def config_class(found: object, where: str) -> type[AgentConfig]:
         raise MetarlError(
             f"Expected {where} to be a dataclass, as it has the setting {unseen[0]}, but it is a plain "
             "class; write @dataclass(frozen=True, kw_only=True) above it."
+        )
+    name: object = vars(found).get("kind", found.__name__)
+    if not isinstance(name, str) or not name or "/" in name:
+        raise MetarlError(
+            f"Expected the kind of {where} to be a text that a folder can be called by, got {shown(name)}."
         )
     return found
 

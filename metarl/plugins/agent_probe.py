@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from metarl.config import AgentConfig, SamplingConfig
+from metarl.errors import NonFiniteActionError
 from metarl.functional.params import map_values
 from metarl.meta_learner import (
     Action,
@@ -129,13 +130,17 @@ class AgentProbe:
         )
 
     def act(self, actor: Actor, generator: torch.Generator | None, inputs: Inputs | None = None) -> Action:
-        """Choose actions with a blank memory, by default at the start of trials; check their form."""
+        """Choose actions with a blank memory, by default at the start of trials; check form and numbers."""
         check_actor(actor)
         given = inputs or self.states()
         memory = actor.initial_memory(given.live.shape[1])
         check_memory(actor, memory, (given.live.shape[0], given.live.shape[1]))
         chosen = actor.act(given, memory, generator)
         check_choice(actor, chosen, memory, (*given.live.shape, self.action_size))
+        for name, value in (("actions", chosen[0].actions), ("log_probs", chosen[0].log_probs)):
+            if not bool(value.isfinite().all()):
+                where = f"act of {type(actor).__qualname__}"
+                raise NonFiniteActionError(f"Expected {where} to return finite {name}, got NaN or infinity.")
         return chosen[0]
 
     def likeliest(self, actor: Actor, num_tasks: int = TASKS) -> torch.Tensor:
@@ -212,8 +217,16 @@ def copy(params: Params) -> Params:
 
 
 def same(one: Params, other: Params) -> bool:
-    """Return whether named tensors agree bit for bit."""
-    return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
+    """Return whether named tensors agree bit for bit; NaN is the same as NaN."""
+    return one.keys() == other.keys() and all(_equal(value, other[name]) for name, value in one.items())
+
+
+def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return torch.equal(one, other) or (
+        one.shape == other.shape
+        and bool(torch.equal(one.isnan(), other.isnan()))
+        and torch.equal(one[~one.isnan()], other[~other.isnan()])
+    )
 
 
 def same_state(one: State, other: State) -> bool:

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import NamedTuple, cast
 
 from metarl.errors import MetarlError, unknown_name
+from metarl.system.signals import deferred
 
 SUITES, AGENTS, PRESETS, COMMANDS = "metarl.suites", "metarl.agents", "metarl.presets", "metarl.commands"
 LOGGERS = "metarl.loggers"
@@ -30,7 +31,8 @@ def load(group: str, name: str) -> object:
     """Return a name's object, or raise MetarlError."""
     entry = find(group, name)
     try:
-        found = cast("object", entry.load())
+        with deferred():
+            found = cast("object", entry.load())
     except (Exception, SystemExit) as error:  # whatever a stranger's package does when it is imported
         from metarl.plugins.user_files import about_opengl  # noqa: PLC0415  # start-up time
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import make_dataclass
-from typing import TypeVar, cast
+from typing import ClassVar, TypeVar, cast
 
 import torch
 
@@ -25,7 +25,8 @@ ConfigT = TypeVar("ConfigT", SuiteConfig, AgentConfig)
 class _LostAgent(AgentConfig):
     """Settings of an agent that does not load."""
 
-    reason = ""
+    source: ClassVar[str] = ""
+    reason: ClassVar[str] = ""
 
     def build(
         self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
@@ -37,7 +38,7 @@ class _LostAgent(AgentConfig):
 class _LostSuite(SuiteConfig):
     """Settings of a suite that does not load."""
 
-    reason = ""
+    reason: ClassVar[str] = ""
 
     def build(self) -> TaskDistribution:
         """Refuse, with the reason."""
@@ -82,7 +83,7 @@ def _found(
                 kind,
                 [(name, object) for name in settings],
                 bases=(lost,),
-                namespace={"kind": kind, "source": "", "reason": str(error)},
+                namespace={"kind": kind, "reason": str(error)},
                 frozen=True,
                 kw_only=True,
             )

@@ -14,14 +14,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar, TypeAlias, cast
 
 from metarl.config import AgentConfig, ExperimentConfig, SuiteConfig, construct, from_json
 from metarl.errors import MetarlError
-from metarl.plugins.agent_files import config_class, file_agent, place_of
-from metarl.plugins.entry_points import AGENTS, PRESETS, SUITES, load, names
+from metarl.plugins.agent_files import FILE, config_class, file_agent, place_of
+from metarl.plugins.entry_points import AGENTS, KINDS, PRESETS, SUITES, load, names
 from metarl.plugins.suite_files import distribution_of, file_suite
 from metarl.plugins.user_files import at_fault, is_place
 from metarl.tasks import TaskDistribution
@@ -37,6 +37,7 @@ def suite(name: str) -> type[SuiteConfig]:
     """Return a suite's config class, without settings if it has none."""
     found = load(SUITES, name)
     if inspect.isclass(found) and issubclass(found, SuiteConfig):
+        _check_kind(SUITES, name, found)
         return found
     return _published(name, found)
 
@@ -48,7 +49,21 @@ def suite_named(name: str) -> SuiteConfig:
 
 def agent(name: str) -> type[AgentConfig]:
     """Return an agent's config by name or file."""
-    return file_agent(name) if is_place(name) else config_class(load(AGENTS, name), f"the agent {name!r}")
+    if is_place(name):
+        return file_agent(name)
+    found = config_class(load(AGENTS, name), f"the agent {name!r}")
+    _check_kind(AGENTS, name, found)
+    return found
+
+
+def _check_kind(group: str, name: str, found: type[AgentConfig] | type[SuiteConfig]) -> None:
+    """Check that a run, which records the kind, is found again; MetarlError if it is not the name."""
+    kind: object = getattr(found, "kind", None)
+    if kind != name:
+        raise MetarlError(
+            f"Expected the kind of {found.__name__} to be its name as {KINDS[group]}, {name!r}, got "
+            f"{shown(kind)}."
+        )
 
 
 def preset(name: str) -> Preset:
@@ -56,16 +71,19 @@ def preset(name: str) -> Preset:
     return cast("Preset", load(PRESETS, name))
 
 
-def configure(name: str, agent_name: str | None = None) -> ExperimentConfig:
+def configure(name: str, agent_name: str | AgentConfig | None = None) -> ExperimentConfig:
     """Return a preset's config, with any agent instead of the preset's own.
 
-    A suite without a preset, or one in a file, is trained on with every setting's default.
+    A suite without a preset, or one in a file, is trained on with every setting's default. An agent's config
+    takes the place of the preset's settings for an agent of its kind; the others are as for its name.
 
     Raises:
         MetarlError: if a name is not known, its package does not load, or the preset takes no ``agent``.
     """
     if not isinstance(name, str):
         raise MetarlError(f"Expected a preset's or a suite's name, got {shown(name)}.")
+    if isinstance(agent_name, AgentConfig):
+        return replace(configure(name, name_of(agent_name)), agent=agent_name)
     if is_place(name) or (name in names(SUITES) and name not in names(PRESETS)):
         chosen = agent(agent_name or DEFAULT_AGENT)
         return ExperimentConfig(suite=suite_named(name), agent=construct(chosen, {}))
@@ -76,6 +94,11 @@ def configure(name: str, agent_name: str | None = None) -> ExperimentConfig:
     if "agent" not in inspect.signature(make).parameters:
         raise MetarlError(f"The preset {name!r} has an agent of its own and takes no --agent {agent_name}.")
     return _made(name, partial(make, agent=agent_name))
+
+
+def name_of(config: AgentConfig) -> str:
+    """Return the name or the place that finds an agent's config class."""
+    return str(getattr(config, FILE, "")) or config.kind
 
 
 def _made(name: str, make: Callable[[], object]) -> ExperimentConfig:

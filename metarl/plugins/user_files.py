@@ -20,7 +20,7 @@ from typing import NamedTuple, TypeVar, cast
 
 from metarl.errors import MetarlError, unknown_name
 from metarl.plugins.user_imports import files_imported
-from metarl.plugins.user_modules import as_written, bare_names, import_file, line_of
+from metarl.plugins.user_modules import as_written, bare_names, import_file, line_of, place_of
 
 logger = logging.getLogger(__name__)
 
@@ -130,13 +130,19 @@ def require_parts(found: object, protocol: type, expected: str, where: str, mend
 
 
 def at_fault(error: BaseException, sentence: str) -> MetarlError:
-    """Describe an exception and its line."""
-    place = line_of(error)
+    """Describe an exception of others' code, and its line, in a sentence."""
     if isinstance(error, MetarlError):
-        return MetarlError(f"{str(error).rstrip('.')}{place}.") if place else error
+        return MetarlError(f"{described(error)}.") if line_of(error) else error
+    return MetarlError(f"{sentence}: {described(error)}.{about_opengl(error)}")
+
+
+def described(error: BaseException) -> str:
+    """Return an exception's kind, text and line, without a full stop."""
+    if isinstance(error, MetarlError):  # says by itself what is wrong, whichever line of ours found it
+        return str(error).rstrip(".") + line_of(error)
     text = error.msg if isinstance(error, SyntaxError) else str(error)
     said = " ".join(f"{type(error).__name__}: {as_written(text)}".split())
-    return MetarlError(f"{sentence}: {said.rstrip(' .:')}{place}.{about_opengl(error)}")
+    return said.rstrip(" .:") + place_of(error)
 
 
 def about_opengl(error: BaseException) -> str:

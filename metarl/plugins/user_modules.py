@@ -16,6 +16,7 @@ import os
 import pickle
 import re
 import sys
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from typing import cast
 import cloudpickle
 
 from metarl.plugins.user_imports import files_imported, find_beside
+from metarl.system.signals import deferred
 
 __path__: list[str] = []  # makes this module a package; a finder below knows what is in it
 FOLDERS = "METARL_USER_FOLDERS"
@@ -91,7 +93,7 @@ def import_file(path: Path) -> ModuleType:
     register_envs()  # the file's own "import metarl" comes too late, as metarl was imported before Gymnasium
     module = sys.modules[name] = module_from_spec(spec)
     try:
-        with bare_names(module):
+        with bare_names(module), deferred():
             spec.loader.exec_module(module)
     except BaseException:
         folder.failed = True
@@ -125,6 +127,12 @@ def line_of(error: BaseException) -> str:
             place = f" ({file}, line {trace.tb_lineno})"
         trace = trace.tb_next
     return place
+
+
+def place_of(error: BaseException) -> str:
+    """Return an error's line in users' modules, or else the innermost one, `` (package.py, line 3)``."""
+    place, frames = line_of(error), traceback.extract_tb(error.__traceback__)
+    return place or "".join(f" ({Path(last.filename).name}, line {last.lineno})" for last in frames[-1:])
 
 
 def as_written(text: str) -> str:

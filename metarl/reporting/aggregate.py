@@ -20,8 +20,9 @@ from metarl.reporting.figures.profiles import write_profiles
 from metarl.reporting.figures.style import save
 from metarl.reporting.result_folder import write_origins
 from metarl.storage.files import check_writable, write_json
-from metarl.storage.metrics import read_metrics
-from metarl.text import stage_name
+from metarl.storage.metrics import missing_rows, read_metrics
+from metarl.storage.run_folder import EVALUATION
+from metarl.text import count, stage_name
 from metarl.training.evaluation_reader import Measured, read_evaluation
 from metarl.training.runs import read_config_of_results
 from metarl.types import Json
@@ -54,9 +55,11 @@ def combine(paths: Sequence[Path], output: Path, title: str) -> list[Path]:
     read, content = _read_alike(paths)
     measured = [each for _, each in read]
     evaluations, trial = [each.evaluation for each in measured], measured[0].evaluation.trial
-    output.mkdir(parents=True, exist_ok=True)
     # settings of an evaluation are not those to train with again
     from_runs = all(path.is_dir() for path in paths)
+    if from_runs:  # before anything is written
+        _check_metrics(paths, measured)
+    output.mkdir(parents=True, exist_ok=True)
     files = [output / ("config.json" if from_runs else "settings.json")]
     write_json(files[0], content, indent=2)
     files += write_seeds(output, [config.seed for config, _ in read], evaluations)
@@ -123,6 +126,17 @@ def _check_seeds(paths: Sequence[Path], seeds: Sequence[int]) -> None:
                 f"Expected runs of different seeds, got seed {seed} in {first[seed]} and {path}."
             )
         first[seed] = path
+
+
+def _check_metrics(folders: Sequence[Path], measured: Sequence[Measured]) -> None:
+    # a curve would end, or have a gap, where one run's metrics do
+    for folder, each in zip(folders, measured, strict=True):
+        if missing := missing_rows(folder, each.iteration or 0):
+            raise MetarlError(
+                f"Expected metrics of {count(each.iteration or 0, 'iteration')} in {folder}, got none of "
+                f"{count(len(missing), 'iteration')}, from {missing[0]} on; was it copied while it trained? "
+                f"For tables without a curve give its {EVALUATION}."
+            )
 
 
 def _finished(path: Path) -> Evaluated:

@@ -13,13 +13,15 @@ from metarl.storage.metrics import Row
 
 
 def average(runs: Sequence[Sequence[Row]]) -> list[Row]:
-    """Average shared metrics, up to the shortest run.
+    """Average shared metrics of the iterations that all runs have.
 
     Columns ``/low`` and ``/high`` have the range over runs.
     """
     merged = []
-    # up to the shortest run
-    for rows in zip(*runs, strict=False):
+    # a run that is not measured during training has no row of iteration 0
+    by_iteration = [{row["iteration"]: row for row in run} for run in runs]
+    shared = [iteration for iteration in by_iteration[0] if all(iteration in rows for rows in by_iteration)]
+    for rows in ([run[iteration] for run in by_iteration] for iteration in shared):
         row: Row = {}
         for name in rows[0]:
             if name.endswith(("/low", "/high")) or not all(name in other for other in rows):

@@ -17,7 +17,7 @@ from metarl.plugins.registry import config_from_json
 from metarl.reporting.number_comparison import Rows, number, read_rows
 from metarl.reporting.result_folder import CONFIGS, Origin, file_name, read_configs, read_origins
 from metarl.settings import setting_names
-from metarl.storage.run_folder import CONFIG, PROGRAM, WEIGHTS
+from metarl.storage.run_folder import CHECKPOINTS, CONFIG, PROGRAM, WEIGHTS
 from metarl.training.evaluation_reader import read_json
 from metarl.types import Json
 
@@ -103,14 +103,25 @@ def find_results(root: Path) -> list[Path]:
     """Return the result folders in a folder, or the folder itself if it is one.
 
     Raises:
-        MetarlError: if there is no such folder.
+        MetarlError: if there is no such folder, or if it is a run.
     """
     if not root.is_dir():
         raise MetarlError(f"There is no folder {root}; name results, such as results/point-maml-trpo.")
+    if is_run(root):
+        raise MetarlError(
+            f"Expected a result, or a folder of results, got the run {root}; "
+            "scripts/combine_seeds.py makes a result of runs."
+        )
     if is_result(root):
         return [root]
     inside = [folder for folder in sorted(root.iterdir()) if folder.is_dir() and folder.name not in _INSIDE]
-    return [result for folder in inside for result in find_results(folder)]
+    return [result for folder in inside if not is_run(folder) for result in find_results(folder)]
+
+
+def is_run(folder: Path) -> bool:
+    """Return whether a folder is a run's, with checkpoints and nothing published."""
+    published = any((folder / name).exists() for name in (PROGRAM, "curve.csv", "curves.csv"))
+    return not published and (folder / CONFIG).is_file() and (folder / CHECKPOINTS).is_dir()
 
 
 def is_result(folder: Path) -> bool:

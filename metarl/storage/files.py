@@ -58,12 +58,13 @@ def write_whole(path: Path, content: bytes, *, mode: int | None = None) -> None:
         sync_folder(path.parent)
     except OSError as error:
         if is_full(error):
-            raise WriteError(f"No disk space for the file {path}; the old file is intact.") from error
+            kept = "; the old file is intact" if path.exists() else ""
+            raise WriteError(f"No disk space for the file {path}{kept}.") from error
         raise WriteError(f"{path} cannot be written: {error.strerror or error}.") from error
 
 
-def check_writable(path: Path, *, folder: bool = False) -> None:
-    """Check before the work that an output can be written; leave nothing.
+def check_writable(path: Path, *, folder: bool = False, size: int = 1 << 16) -> None:
+    """Check before the work that an output of about ``size`` bytes can be written; leave nothing.
 
     Raises:
         WriteError: if a file, or the files of a ``folder``, could not be written there.
@@ -76,8 +77,11 @@ def check_writable(path: Path, *, folder: bool = False) -> None:
         place = path if folder else path.parent
         while not place.exists():
             place = place.parent
-        with tempfile.TemporaryFile(dir=place):
-            pass
+        with tempfile.TemporaryFile(dir=place) as file:
+            # random bytes, as some disks keep zeros for nothing
+            file.write(secrets.token_bytes(size))
+            file.flush()
+            sync(file.fileno())
     except OSError as error:
         reason = error.strerror or error
         raise WriteError(f"{path} cannot be written: {reason}; choose another --output.") from error

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from numbers import Integral
 from pathlib import Path
-from typing import SupportsFloat
+from typing import SupportsFloat, TypeGuard
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
@@ -24,6 +24,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from metarl.errors import MetarlError
 from metarl.storage.files import is_full, sync, write_whole
+from metarl.text import shown
 
 Row = dict[str, float | int]  # ``{"iteration": 3, "env_steps": 120000, "train/return/step_0": -41.2, …}``
 
@@ -115,6 +116,12 @@ def read_metrics(run_folder: Path) -> list[Row]:
     return [row for _, row in _rows(path, data)]
 
 
+def last_iteration(run_folder: Path) -> int:
+    """Return the last iteration with a row, 0 without any; MetarlError if a row is damaged."""
+    rows = read_metrics(run_folder) if (run_folder / _FILE).exists() else []
+    return max((int(row["iteration"]) for row in rows), default=0)
+
+
 def missing_rows(run_folder: Path, iteration: int) -> list[int]:
     """Return iterations up to this one without a row; MetarlError if a row is damaged."""
     known = {row["iteration"] for row in read_metrics(run_folder)} if (run_folder / _FILE).exists() else set()
@@ -148,9 +155,20 @@ def _rows(path: Path, data: bytes) -> Iterator[tuple[bytes, Row]]:
         row: object = None
         with suppress(ValueError):
             row = json.loads(line)
-        if not isinstance(row, dict) or not isinstance(row.get("iteration"), int):
-            raise MetarlError(f"Line {number} of {path} is not a row of metrics.")
+        if not _is_row(row):
+            raise MetarlError(
+                f"Expected line {number} of {path} to be a row of metrics, finite numbers by name with an "
+                f"iteration, got {shown(line.decode(errors='replace').rstrip())}; take the line out."
+            )
         yield line, row
+
+
+def _is_row(row: object) -> TypeGuard[Row]:
+    return (
+        isinstance(row, dict)
+        and type(row.get("iteration")) is int
+        and all(type(value) in (int, float) and math.isfinite(value) for value in row.values())
+    )
 
 
 def _drop_later_rows(path: Path, last: int) -> None:

@@ -59,7 +59,9 @@ def open_checkpoint(path: Path, report: Callable[[str], None]) -> Checkpoint:
     if (path / MEASURED).is_file():
         raise MetarlError(f"The result {path} holds no weights: train it again with metarl reproduce {path}.")
     if (path / CONFIG).is_file():
-        raise MetarlError(f"The run {path} has no checkpoint: it was stopped before its first.")
+        raise MetarlError(
+            f"The run {path} has no checkpoint: it was stopped before its first, or copied without them."
+        )
     # not in a run, but perhaps a checkpoint that was copied elsewhere
     if not any(path.glob("*.safetensors")):
         raise MetarlError(f"{path} is neither a run nor a checkpoint: it has no folder {CHECKPOINTS!r}.")

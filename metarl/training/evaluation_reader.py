@@ -27,6 +27,7 @@ from metarl.training.runs import read_config_of_results
 from metarl.types import Json
 
 _NUMBERS = ("tasks", "returns", "successes")
+_UNFIT = "is not an evaluation that metarl wrote (its numbers do not fit together)."
 _SAME_RUN = ("suite", "agent")
 _MAY_CHANGE = ("every", "tasks")
 """Settings of evaluations during training, which the last evaluation does not depend on."""
@@ -133,12 +134,14 @@ def read_measured(path: Path) -> Measured:
     data = read_json(path)
     try:
         evaluation = evaluation_from_json(data)
-    except (KeyError, TypeError, ValueError, AssertionError) as error:
-        raise MetarlError(f"{path} is not an evaluation that metarl wrote ({error}).") from error
+    except KeyError as error:
+        raise MetarlError(f"{path} is not an evaluation that metarl wrote (it has no {error}).") from error
+    except (TypeError, ValueError, AssertionError) as error:
+        raise MetarlError(f"{path} {_UNFIT}") from error
     # returns and successes are [tasks, stages, episodes]
     shapes = {array.shape for array in (evaluation.returns, evaluation.successes) if array is not None}
     if len(shapes) > 1 or evaluation.returns.ndim != 3 or len(evaluation.tasks) != len(evaluation.returns):
-        raise MetarlError(f"{path} is not an evaluation that metarl wrote (its numbers do not fit together).")
+        raise MetarlError(f"{path} {_UNFIT}")
     if not np.isfinite(evaluation.returns).all():
         raise MetarlError(f"{path} is not an evaluation that metarl wrote (a return is not finite).")
     return Measured(path, evaluation, {name: data[name] for name in data if name not in _NUMBERS})

@@ -32,6 +32,7 @@ from metarl.meta_learner import (
     inputs_at_start,
     plan_of,
     state_of,
+    steps_to_adapt,
 )
 from metarl.rollouts.tally import FitsBaseline, Tally, count_iteration, sampled_inputs, tally_from_json
 from metarl.spaces import action_size, observation_size
@@ -43,7 +44,7 @@ from metarl.storage.metrics import MetricsLog, read_metrics
 from metarl.storage.run_folder import CHECKPOINTS, CONFIG, forget_evaluation
 from metarl.system.ranks import Ranks, own_device
 from metarl.system.sharing import sharing, slots_here
-from metarl.system.threads import stoppable, use_threads
+from metarl.system.threads import one_thread, stoppable, use_threads
 from metarl.tasks import TaskDistribution, check_disjoint, sample_evenly
 from metarl.text import count
 from metarl.training.best_so_far import BestSoFar
@@ -88,9 +89,10 @@ class Experiment:
         )
         self.training_tasks = TrainingTasks(self.suite, config.sampling.training_tasks, config.seed)
         device = own_device(config.device)
-        self.agent: MetaLearner = config.agent.build(
-            self.suite, seed=config.seed, device=device, sampling=config.sampling
-        )
+        with one_thread():  # the last bits of orthogonal weights depend on the number of threads
+            self.agent: MetaLearner = config.agent.build(
+                self.suite, seed=config.seed, device=device, sampling=config.sampling
+            )
         with naming_agent(config.agent):
             check_learner(self.agent)
             check_device(self.agent, device)
@@ -124,13 +126,8 @@ class Experiment:
 
     @property
     def brief_adaptation_steps(self) -> int:
-        """Adaptation steps of evaluations during training: as many as training has.
-
-        Of an agent that adapts by steps one at least, though training may have none; what a memory does after
-        the trial that it was trained on says nothing.
-        """
-        steps = self.agent.adaptation_steps
-        return steps if self.agent.trial == "sequential" else max(1, steps)
+        """Adaptation steps of evaluations during training."""
+        return steps_to_adapt(self.agent)
 
     @property
     def saved_iteration(self) -> int:

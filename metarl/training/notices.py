@@ -168,9 +168,12 @@ def _equal_rewards(tally: Tally) -> Notices:
     # the whole run, or many iterations from the first on
     if not times or (times < IN_A_ROW and times < total):
         return {}
+    part = (
+        f"all {count(total, 'iteration')}" if times == total else f"the first {times} of {total} iterations"
+    )
     return {
         "equal_rewards": (
-            f"In the first {times} of {total} iterations all episodes of a task had the same "
+            f"In {part} all episodes of a task had the same "
             "rewards, so there was nothing to learn from; check that the reward depends on the actions, or "
             "collect more episodes until one is rewarded (--sampling.episodes)."
         )

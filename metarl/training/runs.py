@@ -22,7 +22,7 @@ from metarl.storage.checkpoint_files import Checkpoint
 from metarl.storage.checkpoints import drop_later, drop_unneeded_segments, has_whole, load, load_newest
 from metarl.storage.files import encode_json, is_full, write_folder, write_json
 from metarl.storage.locks import locked
-from metarl.storage.metrics import missing_rows
+from metarl.storage.metrics import last_iteration, missing_rows
 from metarl.storage.run_checkpoints import find_checkpoint, open_checkpoint, split_checkpoint
 from metarl.storage.run_folder import ADAPTATION, ADAPTED, CHECKPOINTS, CONFIG, MEASURED, WEIGHTS
 from metarl.system.ranks import Ranks
@@ -129,6 +129,8 @@ def resume(
             checkpoint = load(find_checkpoint(folder, name))
         elif has_checkpoints(folder):
             checkpoint = load_newest(folder / CHECKPOINTS, report)
+        else:
+            _check_unbegun(folder)
         if checkpoint is not None:
             _restore(experiment, checkpoint, report)
         if experiment.iteration > config.iterations:
@@ -155,6 +157,15 @@ def _restore(experiment: Experiment, checkpoint: Checkpoint, report: Callable[[s
         report(
             f"The metrics in {experiment.folder} lack {count(len(missing), 'iteration')}, from {missing[0]} "
             "on: was the run copied while it trained? Its curve has a gap."
+        )
+
+
+def _check_unbegun(folder: Path) -> None:
+    """Raise ``MetarlError`` if a run without checkpoints has metrics of an iteration, which come later."""
+    if reached := last_iteration(folder):
+        raise MetarlError(
+            f"Expected checkpoints in {folder}, as its metrics reach iteration {reached}, got none; was it "
+            "copied without them? Copy them too, or train another run."
         )
 
 

@@ -268,6 +268,14 @@ def test_run_without_checkpoints_cannot_be_evaluated(refused: Refusal, run: Path
     assert refused("evaluate", "runs/it") == "There is no checkpoint in runs/it/checkpoints."
 
 
+def test_run_that_was_copied_without_its_checkpoints_is_not_begun_anew(refused: Refusal, run: Path) -> None:
+    shutil.rmtree(run / "checkpoints")
+    assert refused(*RESUME) == (
+        "Expected checkpoints in runs/it, as its metrics reach iteration 2, got none; was it copied without "
+        "them? Copy them too, or train another run."
+    )
+
+
 def test_run_whose_checkpoints_are_all_damaged_is_refused(refused: Refusal, run: Path) -> None:
     for path in run.glob("checkpoints/*/weights.safetensors"):
         path.write_bytes(b"")
@@ -380,6 +388,22 @@ def test_output_of_any_command_is_tried_before_the_work(
     monkeypatch.setattr(work, None)
     monkeypatch.setattr("metarl.cli.commands.report.gather", lambda runs, say: [])
     assert "cannot be written: " in refused(*words.split())
+
+
+def test_disk_that_cannot_hold_a_report_is_told_before_filming(
+    refused: Refusal, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusal = "/disk/report.html cannot be written: No space left on device; choose another --output."
+
+    def short_of_space(path: Path, *, size: int) -> None:
+        if size > 300_000:  # the page alone would fit
+            raise MetarlError(refusal)
+
+    monkeypatch.setattr("metarl.cli.commands.report.check_writable", short_of_space)
+    monkeypatch.setattr("metarl.cli.commands.report.film_all", None)
+    monkeypatch.setattr("metarl.cli.commands.report.gather", lambda runs, say: ["group"])
+    monkeypatch.setattr("metarl.cli.commands.report.choose", lambda group, tasks: ["one", "two", "three"])
+    assert refused("report", "runs/it", "--output", "/disk/report.html") == refusal
 
 
 def spoil(monkeypatch: pytest.MonkeyPatch, what: int, call: int, number: float) -> None:
@@ -515,11 +539,16 @@ def test_package_that_fails_when_it_is_imported_is_one_sentence(
             "the preset 'mine' (odd_package:number) to be a function, got int.",
         ),
         (registry.PRESETS, "wrong", "Expected an ExperimentConfig of the preset 'mine', got int."),
-        (registry.PRESETS, "falling", "The preset 'mine' fails: KeyError: 'x'."),
+        (registry.PRESETS, "falling", "The preset 'mine' fails: KeyError: 'x' (odd_package.py, line 3)."),
         (
             registry.AGENTS,
             "Learner",
             "the agent 'mine' to be a config class of an agent, but it is the class",
+        ),
+        (
+            registry.AGENTS,
+            "Config",
+            "Expected the kind of Config to be its name as agent, 'mine', got 'maml-vpg'.",
         ),
     ],
 )
@@ -527,8 +556,10 @@ def test_package_that_offers_something_else_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: str, name: str, said: str
 ) -> None:
     text = "number = 3\ndef wrong(): return 3\ndef falling(): raise KeyError('x')\nclass Learner: pass\n"
+    text += "from metarl.agents.maml_vpg import MAMLVPGConfig\nclass Config(MAMLVPGConfig): pass\n"
     (tmp_path / "odd_package.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "odd_package", raising=False)
     mine = {"mine": EntryPoint("mine", f"odd_package:{name}", group)}
     monkeypatch.setattr(entry_points, "_entries", lambda asked: mine if asked == group else {})
     with pytest.raises(MetarlError, match=re.escape(said)):

@@ -221,7 +221,7 @@ def test_exception_of_another_packages_command_is_one_sentence(capsys: pytest.Ca
     line = fails.__code__.co_firstlineno + 2
     assert " ".join(capsys.readouterr().err.split()) == (
         "metarl: The command 'knock' (strangers:knock) fails: IndexError: list index out of range "
-        f"(test_callers.py, line {line}); METARL_DEBUG=1 shows the traceback."
+        f"(test_callers.py, line {line}). METARL_DEBUG=1 shows the traceback."
     )
     assert main(["knock", "2", "3"]) == 0
 

@@ -128,7 +128,9 @@ def test_folder_that_is_no_run_or_has_no_checkpoint_is_one_sentence(
 ) -> None:
     assert said(tmp_path / "nowhere") == (2, "", f"metarl: There is no folder {tmp_path / 'nowhere'}.\n")
     shutil.rmtree(run / CHECKPOINTS)
-    begun = f"metarl: The run {run} has no checkpoint: it was stopped before its first.\n"
+    begun = (
+        f"metarl: The run {run} has no checkpoint: it was stopped before its first, or copied without them.\n"
+    )
     assert said(run) == (2, "", begun)
     (run / "config.json").unlink()
     assert (

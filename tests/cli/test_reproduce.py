@@ -324,3 +324,13 @@ def test_folder_without_results_is_refused(
     Path("empty").mkdir()
     assert reproduce("empty") == 2
     assert "Expected a result, or a folder of results, got empty" in capsys.readouterr().err
+    run = Path("runs") / "a"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "config.json").write_text("{}")
+    (run / "evaluation.csv").write_text("task\n")
+    for place in ("runs/a", "runs"):
+        assert reproduce(place) == 2
+        assert (
+            f"Expected a result, or a folder of results, got {'the run ' * (place == 'runs/a')}{place}"
+            in (" ".join(capsys.readouterr().err.split()))
+        )

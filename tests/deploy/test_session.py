@@ -20,6 +20,7 @@ from gymnasium.spaces import Box
 from stable_baselines3 import PPO
 
 from metarl import deploy
+from metarl.agents.multi_task import MultiTaskConfig
 from metarl.cli.commands.adapt import ends_by
 from metarl.cli.main import main
 from metarl.deploy import running
@@ -96,6 +97,12 @@ def test_every_family_adapts_and_opens_again(family: str, tmp_path: Path) -> Non
         assert all(value.shape[:2] == (1, 5) for value in memory.values())
     assert all(map(torch.equal, chosen[0], chosen[1]))
     assert not all(map(torch.equal, chosen[0], chosen[2]))
+
+
+def test_agent_that_trains_without_adapting_adapts_once_on_a_robot(tmp_path: Path) -> None:
+    run = untrained_run(tmp_path / "run", MultiTaskConfig(hidden_sizes=(8,)))
+    outcome = adapt(run, settings=DeploySettings(adaptation_episodes=2, horizon=5, guard=UNGUARDED))
+    assert ([each.outcome for each in outcome.decisions], len(outcome.episodes)) == (["kept"], 4)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,10 +21,10 @@ from metarl.config import AgentConfig, SamplingConfig
 from metarl.envs.toy.bandits import BanditsConfig
 from metarl.envs.toy.point import PointTasks
 from metarl.errors import MetarlError, Stopped
-from metarl.meta_learner import Action, Actor, Inputs, MetaLearner
+from metarl.meta_learner import Action, Actor, Inputs, MetaLearner, Plan
 from metarl.plugins.agent_check import check_agent
 from metarl.plugins.agent_claims import CLAIMS
-from metarl.plugins.agent_probe import apart
+from metarl.plugins.agent_probe import AgentProbe, apart, same
 from metarl.tasks import TaskDistribution
 from metarl.types import Params, Rollout, State
 
@@ -53,6 +54,13 @@ class SpoiledConfig(MAMLVPGConfig):
         assert callable(self.spoil)
         self.spoil(agent)
         return agent
+
+
+@dataclass(frozen=True, kw_only=True)
+class TakenConfig(SpoiledConfig):
+    """A config that calls itself as another agent does."""
+
+    kind: ClassVar[str] = "rl2"
 
 
 class Around:
@@ -366,6 +374,7 @@ FAULTS: dict[str, list[tuple[Spoil, bool]]] = {
     "state_of_another_architecture_is_refused": [(replaced("load_state", loads_anything), False)],
     "state_of_another_precision_is_refused": [(replaced("load_state", casts), False)],
     "settings_are_the_same_when_read_from_json": [(lambda agent: None, False)],
+    "kind_is_that_of_no_other_agent": [(lambda agent: None, False)],
 }
 """Agents that break each claim: what spoils them, and whether they have a memory."""
 
@@ -387,7 +396,8 @@ def test_there_is_an_agent_that_breaks_each_claim() -> None:
 )
 def test_broken_promise_is_found(claim: str, number: int) -> None:
     spoil, remembers = FAULTS[claim][number]
-    config = SpoiledConfig(spoil=spoil, remembers=remembers)
+    made = TakenConfig if claim == "kind_is_that_of_no_other_agent" else SpoiledConfig
+    config = made(spoil=spoil, remembers=remembers)
     assert verdicts(config, SUITE, claim) == {claim: "FAIL"}
 
 
@@ -446,17 +456,52 @@ def test_question_that_does_not_apply_is_open() -> None:
     assert list(verdicts(config, SUITE, *names).values()) == ["pass", "open"]
 
 
-def test_forgotten_memory_is_named_by_every_claim_that_acts() -> None:
+def test_one_cause_fails_the_first_claim_and_leaves_the_others_open() -> None:
     def forgets(actor: Around, *given: object) -> tuple[Action, Params]:
         return of(actor, *given)[0]  # type: ignore[arg-type, return-value]  # the fault
 
     names = ("acting_never_changes_the_agent", "a_trial_equals_replaying_the_same_steps")
     claims = [claim for claim in CLAIMS if claim.__name__ in names]
-    for result in check_agent(SpoiledConfig(spoil=acts(forgets)), SUITE, claims=claims):
-        assert result.verdict == "FAIL"
-        assert result.seen == (
-            "Expected act of Around to return an Action and the new memory, got an Action alone"
-        )
+    results = check_agent(SpoiledConfig(spoil=acts(forgets)), SUITE, claims=claims)
+    assert [result.verdict for result in results] == ["FAIL", "open"]
+    said = "Expected act of Around to return an Action and the new memory, got an Action alone"
+    assert {result.seen for result in results} == {said}
+
+
+def test_nan_is_one_cause_whatever_meets_it_first() -> None:
+    def acts_nan(actor: Around, *given: object) -> tuple[Action, Params]:
+        action, memory = of(actor, *given)  # type: ignore[arg-type]  # its arguments
+        return action._replace(actions=action.actions * math.nan), memory
+
+    results = check_agent(SpoiledConfig(spoil=acts(acts_nan)), SUITE, claims=CLAIMS[:9])
+    said = "Expected act of Around to return finite actions, got NaN or infinity"
+    assert [result.seen for result in results if result.verdict == "FAIL"] == [said]
+    assert {result.seen for result in results if result.verdict == "open"} == {said}
+
+
+def test_state_with_nan_is_the_same_as_itself() -> None:
+    values = {"a": torch.tensor([1.0, math.nan]), "b": torch.tensor([True])}
+    assert same(values, {name: value.clone() for name, value in values.items()})
+    assert not same(values, {**values, "a": torch.tensor([2.0, math.nan])})
+    assert not same(values, {**values, "a": torch.tensor([math.nan, 1.0])})
+
+
+def test_state_without_tensors_leaves_open_what_their_loading_would_show() -> None:
+    def bare(agent: MetaLearner, own: object) -> State:
+        return State({}, {})
+
+    names = ("state_of_another_architecture_is_refused", "state_of_another_precision_is_refused")
+    config = SpoiledConfig(spoil=replaced("state", bare))
+    assert verdicts(config, SUITE, *names) == dict.fromkeys(names, "open")
+
+
+def test_plan_that_does_nothing_is_refused() -> None:
+    def idle(agent: MetaLearner) -> None:
+        agent.plan = lambda iteration: Plan("nothing")  # type: ignore[attr-defined]  # makes it a scheduled one
+        agent.remember = lambda rollouts, tasks: None  # type: ignore[attr-defined]
+
+    with pytest.raises(MetarlError, match=r"plan of MAMLVPG to collect episodes or to update .* got neither"):
+        AgentProbe(SpoiledConfig(spoil=idle), SUITE).build()
 
 
 def test_first_memory_of_another_form_is_named_by_every_claim_that_acts(
@@ -543,7 +588,9 @@ def test_command_prints_each_claim_and_ends_with_1_if_one_is_broken(
     assert (
         f"FAIL  {SENTENCES['updating_changes_the_agent']}: KeyError: 'none' (mine.py, line 25).\n" in printed
     )
-    assert printed.splitlines()[-1].startswith("bad breaks ")
+    assert printed.count("KeyError") == 1
+    assert "open  6 more promises, for the same reason:\n      The same state, rollouts and gen" in printed
+    assert printed.splitlines()[-1] == "bad breaks 1 of 30 promises, 6 promises could not be judged."
 
 
 def test_command_takes_a_suite_and_settings(capsys: pytest.CaptureFixture[str]) -> None:

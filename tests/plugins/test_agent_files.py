@@ -61,6 +61,9 @@ class Nameless(MAMLVPGConfig):
 class Plain(MAMLVPGConfig):
     more: int = 3
 
+class Seventh(MAMLVPGConfig):
+    kind = 7
+
 class Abstract(AgentConfig):
     pass
 
@@ -203,7 +206,7 @@ def test_config_without_a_name_of_its_own_is_called_by_its_class(place: Path) ->
         (
             "mine.py:Elsewhere",
             r"There is no config in .*mine.py called 'Elsewhere'; known are: Abstract, Bold, BoldConfig, "
-            r"Falling, Leaving, Nameless, Number, Plain, instance, number\.$",
+            r"Falling, Leaving, Nameless, Number, Plain, Seventh, instance, number\.$",
         ),
         ("mine.py:number", "'number' of .*mine.py to be a config class of an agent, but it is of type int"),
         (
@@ -213,6 +216,7 @@ def test_config_without_a_name_of_its_own_is_called_by_its_class(place: Path) ->
         ("mine.py:Bold", "'Bold' of .* to be a config class of an agent, but it is the class Bold; inherit"),
         ("mine.py:Abstract", "'Abstract' of .* to be a config that builds an agent, but it has no build"),
         ("mine.py:Plain", "'Plain' of .* to be a dataclass, as it has the setting more, but it is a plain"),
+        ("mine.py:Seventh", "the kind of 'Seventh' of .* to be a text that a folder can be called by, got 7"),
         ("mine.py", "Expected an agent in a file as my_file.py:MyConfig, got 'mine.py'"),
         ("empty.py:X", r"There is no config in .*empty.py called 'X', nor any other\.$"),
         ("yours.py:X", "The agent's file .*yours.py is not there; check its name"),

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 
+from metarl.agents.rl2 import RL2Config
 from metarl.cli.commands.agent_option import split_agent
 from metarl.cli.main import main
 from metarl.config import ExperimentConfig, SamplingConfig, construct, from_json, to_json
@@ -127,6 +129,22 @@ def test_presets_of_python_take_the_agent_by_name_too() -> None:
     assert ml1(task="push-v3", agent="lvc").agent.kind == "lvc"
     with pytest.raises(MetarlError, match="There is no agent called 'prom'; did you mean 'promp'"):
         point(agent="prom")
+
+
+def test_config_of_an_agent_is_taken_as_its_name_is() -> None:
+    mine = RL2Config(memory_size=7)
+    taken, named = registry.configure("point", mine), registry.configure("point", "rl2")
+    assert taken == replace(named, agent=mine)
+    assert taken.sampling == SamplingConfig(meta_batch_size=200, episodes=1)  # RL²'s, not the default agent's
+    with pytest.raises(MetarlError, match="There is no agent called 'nobody'"):
+        registry.configure("point", Nobody())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nobody(RL2Config):
+    """An agent that no package offers."""
+
+    kind: ClassVar[str] = "nobody"
 
 
 def test_run_is_named_after_its_agent(run: Run, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from metarl.errors import MetarlError
 from metarl.evaluation.record import Evaluation
 from metarl.plugins import registry
 from metarl.reporting.aggregate import combine
+from metarl.reporting.csv_files import average
 from metarl.types import Task
 
 TASKS = tuple(Task("near" if i < 2 else "far", (float(i), 0.0), f"test/{i}") for i in range(4))
@@ -131,4 +132,25 @@ def test_a_seed_named_twice_is_refused(tmp_path: Path) -> None:
         combine([first, second, first], tmp_path / "out", "one run twice")
     with pytest.raises(MetarlError, match=r"Expected runs, or files of metarl evaluate, got none"):
         combine([], tmp_path / "out", "nothing")
+    assert not (tmp_path / "out").exists()
+
+
+def test_curve_is_averaged_by_iteration_where_a_run_was_not_measured_before_training() -> None:
+    measured = [{"iteration": n, "train/return/step_0": 10.0 * n} for n in (0, 1, 2)]
+    unmeasured = [{"iteration": n, "train/return/step_0": 20.0 * n} for n in (1, 2, 3)]
+    rows = average([measured, unmeasured])
+    assert [(row["iteration"], row["train/return/step_0"]) for row in rows] == [(1, 15.0), (2, 30.0)]
+    assert rows[0]["train/return/step_0/low"] == 10.0
+
+
+def test_run_with_a_gap_in_its_metrics_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    folders = [run(tmp_path, 1), run(tmp_path, 2)]
+    path = folders[1] / "evaluation.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "iteration": 80}))
+    said = (
+        r"Expected metrics of 80 iterations in .*it-seed2, got none of 79 iterations, from 2 on; .* give its "
+        r"evaluation\.json\."
+    )
+    with pytest.raises(MetarlError, match=said):
+        combine(folders, tmp_path / "out", "cut short")
     assert not (tmp_path / "out").exists()

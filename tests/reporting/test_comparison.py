@@ -267,7 +267,10 @@ def test_commands_refuse_in_one_sentence(
         ): "it and other cannot be compared: they differ in the suite's horizon, 10 and 30.",
         ("compare", str(trained), str(bare)): "is no finished run: it has no evaluation.json.",
         ("compare", str(trained), str(tmp_path / "nowhere")): "There is no run",
-        ("evaluate", str(bare)): "has no checkpoint: it was stopped before its first.",
+        (
+            "evaluate",
+            str(bare),
+        ): "has no checkpoint: it was stopped before its first, or copied without them.",
         ("evaluate", str(trained), "--task", "point/test/0,0"): "There is no held-out task of point called",
         ("evaluate", str(trained), "--protocol", "official"): "The suite point has no official evaluator",
     }

@@ -673,7 +673,8 @@ PAIR = "runs/it-0 and runs/it-1 cannot be compared: "
         ),
         (
             with_evaluation(lambda data: data.pop("tasks")),
-            "runs/it-1/evaluation.json is not an evaluation that metarl wrote",
+            "runs/it-1/evaluation.json is not an evaluation that metarl wrote (its numbers do not fit "
+            "together); delete it, and then: metarl evaluate runs/it-1",
         ),
     ],
 )

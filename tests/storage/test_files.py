@@ -50,12 +50,31 @@ def test_file_is_written_and_replaced(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_full_disk_is_told_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes, fsync = list[int](), os.fsync
+
+    def short_of_space(descriptor: int) -> None:
+        sizes.append(os.fstat(descriptor).st_size)
+        if sizes[-1] > 1_000_000:
+            raise FULL
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", short_of_space)
+    check_writable(tmp_path / "small.json")
+    with pytest.raises(MetarlError, match=r"report.html cannot be written: No space left on device; choose"):
+        check_writable(tmp_path / "report.html", size=1_200_000)
+    assert sizes == [65_536, 1_200_000]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"before")
     fill_disk(monkeypatch)
     with pytest.raises(MetarlError, match=r"No disk space for the file .*file; the old file is intact"):
         write_whole(path, b"after")
+    with pytest.raises(MetarlError, match=r"No disk space for the file .*new\.$"):
+        write_whole(tmp_path / "new", b"after")
     assert path.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -171,8 +172,15 @@ def test_folder_without_metrics_is_named(tmp_path: Path) -> None:
         read_metrics(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("line", ["[1, 2]", "not JSON", '{"x": 1}', '{"iteration": "3"}'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("[1, 2]", "not JSON", '{"x": 1}', '{"iteration": "3"}', '{"iteration": true}', ""),
+        *(f'{{"iteration": 3, "env_steps": {value}}}' for value in ('"many"', "null", "NaN", "[1]")),
+    ],
+)
 def test_line_that_is_no_row_is_named(tmp_path: Path, line: str) -> None:
     (tmp_path / "metrics.jsonl").write_text(f'{{"iteration": 1}}\n{line}\n{{"iteration": 2}}\n')
-    with pytest.raises(MetarlError, match=r"Line 2 of .*metrics\.jsonl is not a row"):
+    said = rf"Expected line 2 of .*metrics\.jsonl to be a row of metrics, .*, got '{re.escape(line)}'; take"
+    with pytest.raises(MetarlError, match=said):
         read_metrics(tmp_path)

@@ -16,6 +16,7 @@ import torch
 
 from metarl.agents.gradient_based import AdaptedPolicy, GradientBasedAgent, GradientBasedConfig
 from metarl.agents.maml_trpo import MAMLTRPOConfig
+from metarl.agents.rl2 import RL2Config
 from metarl.cli.main import main
 from metarl.config import AgentConfig, EvaluationConfig, SamplingConfig, construct
 from metarl.errors import MetarlError, Stopped
@@ -33,6 +34,7 @@ from metarl.system.threads import (
     use_threads,
 )
 from metarl.tasks import TaskDistribution
+from metarl.training.experiment import Experiment
 from metarl.training.meta_iteration import meta_iteration
 from metarl.types import Params, Rollout
 from support import agent_contract, tiny
@@ -353,3 +355,13 @@ def test_every_part_of_an_update_can_be_stopped(name: str, monkeypatch: pytest.M
         with pytest.raises(Stopped):
             update(stop_at)
         assert asked == stop_at
+
+
+def test_number_of_threads_changes_no_bit_of_a_new_agent(tmp_path: Path) -> None:
+    """Orthogonal weights of this width come from a product that OpenMP splits."""
+    config = registry.configure("point", RL2Config(memory_size=300, embedding_size=8))
+    states = []
+    for count in (1, 2):
+        with pytorch_threads(count):
+            states.append(Experiment(config, tmp_path).agent.state().tensors)
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())

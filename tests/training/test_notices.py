@@ -129,10 +129,8 @@ def test_equal_rewards_are_told_and_explain_the_rest(
 ) -> None:
     spoil(monkeypatch)
     heard, at_the_end = trained(tmp_path, 6)
-    assert [(iteration, sentence[:30]) for iteration, sentence in heard] == [
-        (4, "In the first 5 of 5 iterations")
-    ]
-    assert "In the first 6 of 6 iterations all episodes of a task had the same rewards" in at_the_end[-1]
+    assert [(iteration, sentence[:19]) for iteration, sentence in heard] == [(4, "In all 5 iterations")]
+    assert "In all 6 iterations all episodes of a task had the same rewards" in at_the_end[-1]
 
 
 def test_success_at_the_first_step_of_every_episode_is_told_at_once(

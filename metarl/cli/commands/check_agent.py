@@ -49,23 +49,29 @@ def check_agent_command(name: str, arguments: Sequence[str]) -> None:
     suite = chosen.build()
     require_built(wanted.agent, suite)
     say(f"Checking {wanted.agent.kind} on {suite.name}, episodes of {suite.horizon} steps.")
-    told = ""
+    told = set[str]()
+    unsaid = dict[str, list[str]]()  # claims that stay open for a reason that was told
 
     def tell(result: Result) -> None:
-        """Say how a claim went, and the reason unless it is that of the last one that failed."""
-        nonlocal told
-        again = result.seen == told != ""
-        say(str(result._replace(seen="the same") if again else result))
-        told = result.seen or told
+        """Say how a claim went; those that stay open for a known reason come at the end."""
+        if result.verdict == "open" and result.seen in told:
+            unsaid.setdefault(result.seen, []).append(result.claim)
+            return
+        say(str(result))
+        told.add(result.seen)
 
     with console.status("Trying."):
         results = check_agent(wanted.agent, suite, tell)
-    failed = sum(result.verdict == "FAIL" for result in results)
-    if failed:
-        say(f"{wanted.agent.kind} breaks {failed} of {count(len(results), 'promise')}.")
-        sys.exit(1)
-    open_ones = sum(result.verdict == "open" for result in results)
+    for reason, claims in unsaid.items():
+        named = f" ({reason})" if len(told - {""}) > 1 else ""
+        say(f"open  {count(len(claims), 'more promise')}, for the same reason{named}:")
+        for claim in claims:
+            say(f"      {claim}.")
+    failed, open_ones = (sum(result.verdict == word for result in results) for word in ("FAIL", "open"))
     rest = f", {count(open_ones, 'promise')} could not be judged" if open_ones else ""
+    if failed:
+        say(f"{wanted.agent.kind} breaks {failed} of {count(len(results), 'promise')}{rest}.")
+        sys.exit(1)
     say(f"{wanted.agent.kind} keeps every promise that was tried{rest}.")
 
 

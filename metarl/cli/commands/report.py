@@ -19,6 +19,9 @@ from metarl.settings import Seed, Settings
 from metarl.storage.files import check_writable, write_whole
 from metarl.text import count
 
+_PAGE_BYTES, _FILM_BYTES = 200_000, 1
+"""Least size of a page, and of a film by pixels of its picture, roughly."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReportArguments(Settings):
@@ -51,9 +54,10 @@ def report_command(arguments: list[str]) -> None:
     options = tyro.cli(ReportArguments, args=arguments, prog="metarl report")
     view = View(camera=options.camera, size=options.size)
     groups = gather(options.runs, say)
-    path = output_path(options)
     choices = [choose(group, options.tasks) for group in groups]
-    filmed = f", {count(sum(map(len, choices)), 'task')} to film" if options.videos else ""
+    films = sum(map(len, choices)) if options.videos else 0
+    path = output_path(options, films)
+    filmed = f", {count(films, 'task')} to film" if options.videos else ""
     say(
         f"Reporting on {count(len(options.runs), 'run')} of {groups[0].config.label}"
         f" ({', '.join(group.name for group in groups)}){filmed}."
@@ -73,12 +77,12 @@ def report_command(arguments: list[str]) -> None:
     say(f"Wrote {path} ({path.stat().st_size / 1e6:.1f} MB).")
 
 
-def output_path(options: ReportArguments) -> Path:
-    """Return the file to write; MetarlError if it exists or cannot be written."""
+def output_path(options: ReportArguments, films: int) -> Path:
+    """Return the file to write; MetarlError if it exists, or cannot be written with that many films."""
     path = options.output or options.runs[0] / "report.html"
     if path.is_file() and not options.overwrite:
         raise MetarlError(f"{path} exists already; choose another --output, or --overwrite it.")
-    check_writable(path)
+    check_writable(path, size=_PAGE_BYTES + films * _FILM_BYTES * options.size**2)
     return path
 
 

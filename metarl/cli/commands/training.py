@@ -14,7 +14,9 @@ from metarl.config import ExperimentConfig, to_json
 from metarl.errors import Stopped
 from metarl.reporting.evaluation_files import write_learning_curve
 from metarl.reporting.evaluation_report import EvaluationReport, Shown
+from metarl.reporting.figures.curves import measured_steps
 from metarl.storage.files import write_text
+from metarl.storage.metrics import read_metrics
 from metarl.storage.run_checkpoints import split_checkpoint
 from metarl.system.ranks import joined
 from metarl.text import count
@@ -79,7 +81,7 @@ def train(experiment: Experiment, *, new: bool) -> None:
         with runs.stop_on_signals(experiment):
             with watch(experiment, console):
                 evaluation = experiment.run()
-            curve = write_learning_curve(experiment.folder, experiment.suite.name, experiment.agent.trial)
+            curve = draw_curve(experiment)
             folder, notices = experiment.folder, experiment.training_notices()
             physics = runs.physics(folder, experiment)
             shown = Shown(evaluation, references=find_references(experiment, evaluation.tasks, physics))
@@ -94,7 +96,15 @@ def train(experiment: Experiment, *, new: bool) -> None:
         if not keep_traceback(error, experiment.folder) and new:
             runs.discard(experiment)
         raise
-    say(f"Wrote {curve.name}, {', '.join(path.name for path in files)} in {experiment.folder}.")
+    say(f"Wrote {', '.join(path.name for path in [*curve, *files])} in {experiment.folder}.")
+
+
+def draw_curve(experiment: Experiment) -> list[Path]:
+    """Write the learning curve, unless nothing was collected or measured during training."""
+    folder = experiment.folder
+    if not measured_steps(read_metrics(folder), "return"):
+        return []
+    return [write_learning_curve(folder, experiment.suite.name, experiment.agent.trial)]
 
 
 def describe_run(experiment: Experiment) -> str:

@@ -20,6 +20,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from metarl.storage.files import write_whole
 from metarl.storage.metrics import Row
+from metarl.system.signals import deferred
 
 DPI = 150
 WIDTH = 8.0  # inches: 1200 pixels
@@ -36,14 +37,15 @@ LABELS = {"return": "Return per episode", "success": "Success rate"}
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as a 150-dpi PNG."""
     picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=DPI)
+    with deferred():  # a format is imported with its first figure
+        figure.savefig(picture, format="png", dpi=DPI)
     write_whole(path, picture.getvalue())
 
 
 def svg(figure: Figure) -> str:
     """Return a figure as SVG, without random names."""
     content = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "metarl"}):
+    with matplotlib.rc_context({"svg.hashsalt": "metarl"}), deferred():
         figure.savefig(content, format="svg", metadata={"Date": None, "Creator": None})
     return content.getvalue()
 

@@ -223,11 +223,12 @@ def read_evaluations(folder: Path) -> list[Measured]:
     paths = [path for path in (folder / EVALUATION, *(folder / EVALUATIONS).glob("*.json")) if path.is_file()]
     try:
         found = [(path, read_json(path)) for path in newest_first(paths)]
+        # the publisher's and others' results have no returns
+        return [read_measured(path) for path, data in found if "returns" in data or path.name == EVALUATION]
     except MetarlError as error:
         raise MetarlError(
             f"{str(error).rstrip('.')}; delete it, and then: metarl evaluate {folder}"
         ) from error
-    return [read_measured(path) for path, data in found if "returns" in data]
 
 
 def read_newest(folder: Path, pattern: str, checkpoint: Checkpoint) -> dict[str, Json] | None:
