@@ -3,8 +3,7 @@
 #
 # Versions: brax 0.14.2, jax 0.9.2, flax 0.12.6, NumPy 2.4.6, Python 3.11.
 # Who is hit: whoever compares Brax's PPO, or what is trained with it, at one gae_lambda with another library's, or
-# lowers gae_lambda for less variance. The setting means another thing there, and what it says is nowhere wrong enough
-# to be seen in a learning curve.
+# lowers gae_lambda for less variance: the setting means another thing there.
 # Guess: compute_gae, which says that it calculates the estimator and that lambda_ 0 is one step, gives the sum of the
 # temporal differences weighed by (discount * lambda) ** k, as stable-baselines3, CleanRL or rsl_rl do.
 # Behaviour: only the value targets are that. The advantages are the reward plus the discounted *target* of the next
