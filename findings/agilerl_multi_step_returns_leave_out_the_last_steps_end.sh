@@ -2,13 +2,13 @@
 # AgileRL's n-step returns ignore an episode's end at its last step, and stop in all environments where one ends.
 #
 # Versions: agilerl 2.58.0, tensordict 0.13.0, torch 2.13.0 (CPU build), NumPy 2.4.6, Python 3.11.
-# Who is hit: whoever trains RainbowDQN with MultiStepReplayBuffer. Where rewards are positive, the last steps of episodes
-# are valued too high, and all others too low, more of them the more environments run side by side.
+# Who is hit: whoever trains RainbowDQN with MultiStepReplayBuffer. Where rewards are positive, the last steps of
+# episodes are valued too high, and others too low, more of them the more environments run side by side.
 # Guess: MultiStepReplayBuffer adds up each environment's rewards until its own episode ends, and says done there.
 # Behaviour: the sum looks for an end from the second step on, so that the return of an episode's last transition
 # takes in the rewards of the next episode, and its done becomes the done of a step there: it is not terminal, unless
-# the next episode ends as soon. And the sum stops for the whole row of environments as soon as any of them ends. RainbowDQN.learn discounts
-# the value behind by gamma ** n_step all the same, also where fewer rewards were added up.
+# the next episode ends as soon. And the sum stops for the whole row of environments where any of them ends.
+# RainbowDQN.learn discounts the value behind by gamma ** n_step all the same, also where fewer rewards were added up.
 # Output seen, reward 1 a step, gamma 0.5, three steps, targets with the true values put in:
 #   endless alone: targets [2.0], true value 2.0
 #   endless beside episodes of 3 steps: targets [1.75, 2.0], true value 2.0
