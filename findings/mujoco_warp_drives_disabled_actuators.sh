@@ -10,16 +10,15 @@
 # Behaviour: put_model takes the model, and nothing reads the option. The forces of all groups are added up.
 # Controls of 0 for the disabled ones do not help where they are servos: those hold the joint at 0, as here.
 # Output seen, a joint with a motor (group 0, control 1 Nm) and a servo (group 1, control 0), one second:
-#   MuJoCo, all groups: 0.10 rad
-#   MuJoCo, group 1 disabled: 7.90 rad
-#   MuJoCo Warp, group 1 disabled: 0.10 rad
+#   MuJoCo, all groups: 0.10 rad, MuJoCo Warp: 0.10 rad
+#   MuJoCo, group 1 disabled: 7.90 rad, MuJoCo Warp: 0.10 rad
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
 "$folder/venv/bin/python" -m pip install --quiet --no-compile --disable-pip-version-check mujoco==4.0.0 \
     numpy==2.4.6 mujoco-warp==4.0.0 warp-lang==1.19.0
-WARP_CACHE_PATH="$folder/kernels" "$folder/venv/bin/python" -W error - <<'PYTHON' |
+cat >"$folder/program.py" <<'PYTHON'
 import mujoco
 import warp
 
@@ -55,4 +54,6 @@ print(f"MuJoCo, group 1 disabled: {one:.2f} rad, MuJoCo Warp: {one_warp:.2f} rad
 assert abs(both - both_warp) < 1e-3 and one > 2.0
 assert one_warp == both_warp, "the behaviour has changed"
 PYTHON
-    grep "^MuJoCo" # without the names of the kernels that were compiled
+# A warning for the user would be an error; what Warp says of the kernels that it compiles is left out.
+WARP_CACHE_PATH="$folder/kernels" "$folder/venv/bin/python" -W error::UserWarning "$folder/program.py" \
+    2>"$folder/notes" | grep "^MuJoCo" || { cat "$folder/notes" >&2 && exit 1; }
