@@ -30,6 +30,10 @@ def seen(fields: Iterable[str]) -> tuple[str, ...]:
 def put_model(model: mujoco.MjModel, fields: Iterable[str], num_worlds: int) -> mjw.Model:
     """Copy a model with own fields per world; raise ``MetarlError`` if Warp cannot step it."""
     names = list(fields)
+    if model.opt.disableactuator:  # Warp reads no such option: the disabled actuators would act
+        raise MetarlError(
+            "MuJoCo Warp cannot step this model (it ignores actuatorgroupdisable); the engine threads can."
+        )
     try:
         there = mjw.put_model(model, {name: num_worlds for name in names if name not in _OPTIONS})
     except NotImplementedError as error:

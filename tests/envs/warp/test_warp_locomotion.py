@@ -13,6 +13,7 @@ import torch
 from gymnasium.envs.mujoco.ant_v5 import AntEnv
 
 from metarl.config import SuiteConfig
+from metarl.envs.engines.warp.fields import put_model
 from metarl.envs.locomotion.dynamics import DynamicsConfig, HopperRandParamsConfig, Walker2dRandParamsConfig
 from metarl.envs.locomotion.robots import ROBOTS
 from metarl.envs.locomotion.starts import LocomotionFamily
@@ -244,6 +245,14 @@ def test_model_that_warp_cannot_step_is_refused_in_a_sentence() -> None:
         MetarlError, match=r"MuJoCo Warp cannot step this model \(.*PGS.*\); the engine threads"
     ):
         HumanoidDirConfig().build().make_vector_env(1, engine="warp:cpu")
+
+
+def test_model_with_disabled_actuators_is_refused_as_warp_would_drive_them() -> None:
+    model = mujoco.MjModel.from_xml_string('<mujoco><option actuatorgroupdisable="1"/></mujoco>')
+    with pytest.raises(
+        MetarlError, match=r"MuJoCo Warp cannot step this model \(.*disable.*\); the engine threads"
+    ):
+        put_model(model, (), 1)
 
 
 def test_field_that_warp_has_once_for_all_worlds_is_refused_in_a_sentence() -> None:
