@@ -242,11 +242,11 @@ def test_what_is_no_config_is_refused(
 
 def test_published_distribution_is_taken_under_its_own_name_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     place = "metarl.envs.toy.point:PointTasks"
-    register(monkeypatch, registry.SUITES, theirs=place, others="metarl.envs.metaworld.suite:ML1Config")
+    register(monkeypatch, registry.SUITES, theirs=place)
     theirs = registry.suite_named("theirs")
     check_reopens(point_config(suite=theirs))
-    monkeypatch.setattr(type(theirs), "kind", "others")
-    with pytest.raises(MetarlError, match="Expected the suite 'others' to be a ML1Config"):
+    monkeypatch.setattr(type(theirs), "kind", "ml1")
+    with pytest.raises(MetarlError, match="Expected the suite 'ml1' to be a ML1Config"):
         check_reopens(point_config(suite=theirs))
 
 
