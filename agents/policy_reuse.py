@@ -69,7 +69,11 @@ class PolicyReuseConfig(RL2Config):
     def build(
         self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
     ) -> MetaLearner:
-        """Return an agent with new experts; MetarlError if there would be one expert only."""
+        """Return an agent with new experts.
+
+        Raises:
+            MetarlError: if there would be one expert only.
+        """
         families = list(dict.fromkeys(task.family for task in suite.tasks("train")))
         strange = [family for family in self.library if family not in families]
         require(not strange, f"library must name families of {', '.join(families)}", strange)

@@ -110,7 +110,11 @@ class Adaptation:
 
     @one_thread()
     def take(self, number: int, episode: Episode) -> list[Decision]:
-        """Learn from the next episode; return the decision; MetarlError if the agent cannot adapt from it."""
+        """Learn from the next episode; return the decision.
+
+        Raises:
+            MetarlError: if the agent cannot adapt from it.
+        """
         decided = len(self.decisions)
         rollout = episode.rollout(self.acting(number), self._plan.horizon)
         self._pool.append(rollout)

@@ -170,7 +170,11 @@ def episode_file(folder: Path, number: int) -> Path:
 
 
 def read_episodes(folder: Path) -> list[Episode]:
-    """Return all whole episodes, in order; MetarlError if a file is damaged."""
+    """Return all whole episodes, in order.
+
+    Raises:
+        MetarlError: if a file is damaged.
+    """
     found: list[Episode] = []
     while (path := episode_file(folder, len(found))).exists() and (episode := read_episode(path)):
         found.append(episode)
@@ -178,7 +182,11 @@ def read_episodes(folder: Path) -> list[Episode]:
 
 
 def read_episode(path: Path) -> Episode | None:
-    """Return an episode; None if interrupted; MetarlError if the file is damaged."""
+    """Return an episode; None if interrupted.
+
+    Raises:
+        MetarlError: if the file is damaged.
+    """
     lines = path.read_bytes().splitlines(keepends=True)
     if lines and not lines[-1].endswith(b"\n"):  # cut short by a kill
         lines.pop()

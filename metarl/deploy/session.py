@@ -52,7 +52,11 @@ class Session:
 def start_session(
     folder: Path, checkpoint: Checkpoint, settings: DeploySettings, about: Mapping[str, Json]
 ) -> Session:
-    """Make the folder of a new session; MetarlError if it exists, or cannot be made."""
+    """Make the folder of a new session.
+
+    Raises:
+        MetarlError: if it exists, or cannot be made.
+    """
     if folder.exists():
         known = (folder / ADAPTATION).is_file()
         mend = f"resume it with: metarl adapt --resume {folder}" if known else "choose another --output"

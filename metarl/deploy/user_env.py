@@ -39,7 +39,11 @@ def make_env(place: str, recorded: Json = None) -> object:
 
 
 def workspace_at(place: str, recorded: Json = None) -> Workspace | None:
-    """Return the predicate of ``my_robot.py:is_inside``, if any; MetarlError if it is no function."""
+    """Return the predicate of ``my_robot.py:is_inside``, if any.
+
+    Raises:
+        MetarlError: if it is no function.
+    """
     if not place:
         return None
     found = _file(place, "workspace", recorded).find(lambda each: each)

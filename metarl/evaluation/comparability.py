@@ -107,7 +107,11 @@ def conditions(side: Side) -> dict[str, str]:
 
 
 def adaptation_episodes(side: Side) -> int:
-    """Return an adaptation step's episodes per task; MetarlError if the file does not say so."""
+    """Return an adaptation step's episodes per task.
+
+    Raises:
+        MetarlError: if the file does not say so.
+    """
     if side.evaluation.trial == "sequential":
         return 1
     number = _object(_object(side.about, "config"), "evaluation").get("adaptation_episodes")

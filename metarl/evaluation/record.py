@@ -94,7 +94,11 @@ class Evaluation:
 
 
 def evaluation_from_json(data: Mapping[str, Json]) -> Evaluation:
-    """Return the evaluation that :meth:`Evaluation.to_json` wrote; MetarlError if it did not write this."""
+    """Return the evaluation that :meth:`Evaluation.to_json` wrote.
+
+    Raises:
+        MetarlError: if it did not write this.
+    """
     tasks, env_steps = data.get("tasks"), data.get("env_steps")
     if not isinstance(tasks, list) or not isinstance(env_steps, int):
         raise MetarlError("An evaluation needs a list of tasks and a number of env_steps; here they are not.")

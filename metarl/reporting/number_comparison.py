@@ -144,7 +144,11 @@ def compare_curves(file: str, label: str, published: Rows, reproduced: Rows) -> 
 
 
 def read_rows(path: Path) -> Rows:
-    """Return a CSV file's rows by column; MetarlError if there is no such file, or it is no CSV."""
+    """Return a CSV file's rows by column.
+
+    Raises:
+        MetarlError: if there is no such file, or it is no CSV.
+    """
     try:
         with path.open(encoding="utf-8", newline="") as file:
             return [

@@ -86,7 +86,11 @@ def write_configs(output: Path, runs: Mapping[str, Sequence[Measured]]) -> list[
 
 
 def read_origins(folder: Path) -> list[Origin]:
-    """Return the runs that a result's file lists; MetarlError if the file is damaged."""
+    """Return the runs that a result's file lists.
+
+    Raises:
+        MetarlError: if the file is damaged.
+    """
     path = folder / MEASURED
     if not path.is_file():
         return []

@@ -83,7 +83,11 @@ def to_ppo(actor: Actor, task: int, suite: TaskDistribution, *, seed: int = 0) -
 
 
 def save(agent: PPO, path: Path) -> None:
-    """Write an agent's file as a whole; MetarlError if the file exists, or cannot be written."""
+    """Write an agent's file as a whole.
+
+    Raises:
+        MetarlError: if the file exists, or cannot be written.
+    """
     if path.exists():
         raise MetarlError(f"{path} exists already; choose another file with --output.")
     content = io.BytesIO()

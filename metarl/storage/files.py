@@ -222,7 +222,11 @@ def _process_table() -> str:
 
 @contextmanager
 def all_or_none(folder: Path, stems: Sequence[str]) -> Iterator[None]:
-    """Delete a folder's new files with these stems if the disk fails; MetarlError if the disk is full."""
+    """Delete a folder's new files with these stems if the disk fails.
+
+    Raises:
+        MetarlError: if the disk is full.
+    """
     before = set(folder.iterdir())
     try:
         yield

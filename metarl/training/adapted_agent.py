@@ -148,7 +148,11 @@ def write_path(folder: Path, path: Sequence[Rollout]) -> None:
 
 
 def read_path(folder: Path) -> list[Rollout]:
-    """Return what :func:`write_path` wrote; MetarlError if the file is damaged."""
+    """Return what :func:`write_path` wrote.
+
+    Raises:
+        MetarlError: if the file is damaged.
+    """
     steps: dict[int, Params] = {}
     try:
         for name, value in decode_tensors((folder / ADAPTED).read_bytes()).items():

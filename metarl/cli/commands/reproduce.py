@@ -95,7 +95,11 @@ def reproduce_command(arguments: list[str]) -> None:
 
 
 def plans_of(options: ReproduceArguments) -> list[Plan]:
-    """Return the plan of each result; MetarlError if a folder holds no result."""
+    """Return the plan of each result.
+
+    Raises:
+        MetarlError: if a folder holds no result.
+    """
     roots = options.results or (RESULTS,)
     plans = []
     for root in roots:
@@ -177,7 +181,11 @@ def compute(each: Plan, options: ReproduceArguments, temporary: Path) -> Sequenc
 
 
 def run_program(each: Plan, program: Program, temporary: Path) -> list[Number]:
-    """Run a result's program, and compare its tables; MetarlError if it is not there, or it fails."""
+    """Run a result's program, and compare its tables.
+
+    Raises:
+        MetarlError: if it is not there, or it fails.
+    """
     root = root_of(each.folder)
     python = Path(sys.executable)
     if program.environment:
@@ -204,7 +212,11 @@ def run_program(each: Plan, program: Program, temporary: Path) -> list[Number]:
 
 
 def root_of(folder: Path) -> Path:
-    """Return the folder with ``benchmarks`` above a result; MetarlError if there is none."""
+    """Return the folder with ``benchmarks`` above a result.
+
+    Raises:
+        MetarlError: if there is none.
+    """
     for parent in folder.resolve().parents:
         if (parent / "benchmarks").is_dir():
             return parent

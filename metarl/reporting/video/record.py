@@ -84,7 +84,11 @@ def film(
 
 
 def check_drawable(env: TaskVectorEnv, task: Task, view: View) -> None:
-    """Draw one picture of a task; MetarlError if the environment, or this machine, cannot draw it."""
+    """Draw one picture of a task.
+
+    Raises:
+        MetarlError: if the environment, or this machine, cannot draw it.
+    """
     filmed = FilmedEnv(env, view, (0,), 1)
     filmed.set_tasks([task])
     filmed.reset(seed=[0] * env.num_envs)
