@@ -11,7 +11,7 @@ from metarl.config import construct
 from metarl.errors import MetarlError, Stopped
 from metarl.meta_learner import MetaLearner
 from metarl.plugins import entry_points, registry
-from metarl.plugins.agent_files import is_in_file
+from metarl.plugins.agent_files import file_of
 from metarl.plugins.agent_probe import (
     TASKS,
     AgentProbe,
@@ -164,7 +164,7 @@ def kind_is_that_of_no_other_agent(probe: AgentProbe) -> None:
     """Results name the agent by its kind, which no other agent has."""
     kind = probe.config.kind
     known = entry_points.names(entry_points.AGENTS)
-    another = kind in known and (is_in_file(probe.config) or type(probe.config) is not registry.agent(kind))
+    another = kind in known and (file_of(probe.config) or type(probe.config) is not registry.agent(kind))
     expect(not another, f"{kind!r} is another one's; give it a kind of its own")
 
 

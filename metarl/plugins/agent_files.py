@@ -47,9 +47,9 @@ def place_of(settings: Json) -> str | None:
     return str(place) if place else None
 
 
-def is_in_file(config: object) -> bool:
-    """Return whether a config comes from a file."""
-    return bool(getattr(config, FILE, ""))
+def file_of(config: object) -> str:
+    """Return the file that a config comes from, empty if none."""
+    return str(getattr(config, FILE, ""))
 
 
 @contextmanager
@@ -61,7 +61,7 @@ def naming_file(config: AgentConfig) -> Iterator[None]:
     Raises:
         MetarlError: instead of the exception; names the file and the line.
     """
-    place, check = str(getattr(config, FILE, "")), "Try its methods one by one: metarl check --agent"
+    place, check = file_of(config), "Try its methods one by one: metarl check --agent"
     try:
         yield
     except AgentFormError as error:

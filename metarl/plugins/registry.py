@@ -20,7 +20,7 @@ from typing import ClassVar, TypeAlias, cast
 
 from metarl.config import AgentConfig, ExperimentConfig, SuiteConfig, construct, from_json
 from metarl.errors import MetarlError
-from metarl.plugins.agent_files import FILE, config_class, file_agent, place_of
+from metarl.plugins.agent_files import config_class, file_agent, file_of, place_of
 from metarl.plugins.entry_points import AGENTS, KINDS, PRESETS, SUITES, load, names
 from metarl.plugins.suite_files import distribution_of, file_suite
 from metarl.plugins.user_files import at_fault, is_place
@@ -98,7 +98,7 @@ def configure(name: str, agent_name: str | AgentConfig | None = None) -> Experim
 
 def name_of(config: AgentConfig) -> str:
     """Return the name or the place that finds an agent's config class."""
-    return str(getattr(config, FILE, "")) or config.kind
+    return file_of(config) or config.kind
 
 
 def _made(name: str, make: Callable[[], object]) -> ExperimentConfig:

@@ -22,7 +22,7 @@ from metarl.config import (
 )
 from metarl.errors import MetarlError
 from metarl.plugins import entry_points, registry
-from metarl.plugins.agent_files import is_in_file
+from metarl.plugins.agent_files import file_of
 from metarl.settings import settings_of
 
 
@@ -61,7 +61,7 @@ def _check_class(part: str, group: str, found: object, base: type) -> None:
             f"Expected the {part} of a run to be a {base.__name__}, got {_described(found)}; give an "
             f"instance of a class that inherits from metarl.config.{base.__name__}."
         )
-    if part == "agent" and is_in_file(found):
+    if part == "agent" and file_of(found):
         return  # found again by its file
     own, kind = type(found), getattr(found, "kind", None)
     if not isinstance(kind, str) or not kind:

@@ -118,14 +118,17 @@ def read_metrics(run_folder: Path) -> list[Row]:
 
 def last_iteration(run_folder: Path) -> int:
     """Return the last iteration with a row, 0 without any; MetarlError if a row is damaged."""
-    rows = read_metrics(run_folder) if (run_folder / _FILE).exists() else []
-    return max((int(row["iteration"]) for row in rows), default=0)
+    return max(_iterations(run_folder), default=0)
 
 
 def missing_rows(run_folder: Path, iteration: int) -> list[int]:
     """Return iterations up to this one without a row; MetarlError if a row is damaged."""
-    known = {row["iteration"] for row in read_metrics(run_folder)} if (run_folder / _FILE).exists() else set()
-    return [number for number in range(1, iteration + 1) if number not in known]
+    return sorted(set(range(1, iteration + 1)) - _iterations(run_folder))
+
+
+def _iterations(run_folder: Path) -> set[int]:
+    rows = read_metrics(run_folder) if (run_folder / _FILE).exists() else []
+    return {int(row["iteration"]) for row in rows}
 
 
 def held_out_return(row: Row) -> float | None:
