@@ -117,10 +117,13 @@ def describe(number: Number) -> str:
     place = ", ".join(filter(None, (number.file, number.row, number.column)))
     if number.published is None:
         return f"{place} is not in the published table."
-    published = f"{number.published:.6g}"
+    published, got = f"{number.published:.6g}", "nothing"
+    if number.reproduced is not None:
+        got = f"{number.reproduced:.6g}"
+        if got == published:  # they differ further on
+            published, got = f"{number.published:.12g}", f"{number.reproduced:.12g}"
     if number.low is not None and number.high is not None:
         published += f" [{number.low:.6g}, {number.high:.6g}]"
-    got = "nothing" if number.reproduced is None else f"{number.reproduced:.6g}"
     return f"{place}: expected {published}, got {got}."
 
 

@@ -14,6 +14,8 @@ import pytest
 from metarl.cli.main import main
 from metarl.errors import Stopped
 from metarl.reporting.aggregate import combine
+from metarl.reporting.number_comparison import Number
+from metarl.reporting.reproduction_tables import describe
 from metarl.reporting.result_folder import read_origins
 from metarl.training.sweep import SeedRun, Sweep
 from support.programs import HORIZON, POINT
@@ -109,6 +111,11 @@ def test_number_outside_of_its_interval_is_named_and_ends_with_exit_code_1(
     assert reproduce("results/tiny", "--output", "out") == 1
     assert "tiny: adaptation.csv, seed 0, return: expected 99 [98, 100], got" in capsys.readouterr().out
     assert [one["column"] for one in numbers(Path("out")) if one["verdict"] == "different"] == ["return"]
+
+
+def test_numbers_that_differ_late_are_shown_to_where_they_differ() -> None:
+    number = Number("rewards.csv", "push-v3", "reward", 9.17392731, None, None, 9.17392808, "different")
+    assert describe(number) == "rewards.csv, push-v3, reward: expected 9.17392731, got 9.17392808."
 
 
 def test_number_within_its_interval_is_no_failure(result: Path) -> None:
