@@ -181,7 +181,8 @@ class PerturbedTasks:
 
     def describe_parameters(self, family: str) -> Sequence[Parameter]:
         """Return the base's parameters, then the perturbations'; those of sensors are observed."""
-        example = next(task for task in self.tasks("train") if task.family == family)
+        listed = [*self.tasks("train"), *self.tasks("test")]  # families may be held out as a whole
+        example = next(task for task in listed if task.family == family)
         own = len(example.parameters) - sum(self._sizes())
         described = [Parameter(f"parameter {number}", observed=False) for number in range(own)]
         if isinstance(self.base, DescribesParameters):

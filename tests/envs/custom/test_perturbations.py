@@ -232,3 +232,10 @@ def test_metaworld_can_have_perturbations_too() -> None:
 
 def test_perturbed_tasks_keep_every_promise() -> None:
     assert check_suite(echo(low=0.2)) == []
+
+
+def test_families_that_are_held_out_as_a_whole_are_described_too() -> None:
+    train, test = ((Task(name, (1.0, 2.0), f"{name}/0"),) for name in ("push-v3", "sweep-v3"))
+    delayed = with_perturbations(MetaWorldTasks(name="two", train=train, test=test, horizon=5), ActionDelay())
+    names = [each.name for each in delayed.describe_parameters("sweep-v3")]
+    assert names == ["object[0]", "object[1]", "ActionDelay[0]"]
