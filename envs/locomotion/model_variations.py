@@ -187,7 +187,7 @@ def _read_range(text: str, phrase: str) -> tuple[Range, bool]:
         require(low > 0, f"Factors in {phrase!r} must be positive", low)
         stretch = (high / low) ** _BEYOND
         return Range(low, high, low / stretch, high * stretch, logarithmic=True), True
-    # margins of values stay on their side of zero
+    # the margin of a positive or negative end stays on its side of zero; an end at zero has no side
     margin = _BEYOND * (high - low)
     least = max(low - margin, low / 2) if low > 0 else low - margin
-    return Range(low, high, least, high + margin if high > 0 else min(high + margin, high / 2)), False
+    return Range(low, high, least, min(high + margin, high / 2) if high < 0 else high + margin), False

@@ -95,6 +95,7 @@ def ends(span: Range) -> tuple[float, float, float, float]:
         ("-1..3", Range(-1.0, 3.0, -2.0, 4.0)),
         ("-12..-8", Range(-12.0, -8.0, -13.0, -7.0)),
         ("0..1e2", Range(0.0, 100.0, -25.0, 125.0)),
+        ("-1e2..0", Range(-100.0, 0.0, -125.0, 25.0)),
     ],
 )
 def test_range_reaches_a_quarter_beyond_and_keeps_its_sign(numbers: str, expected: Range) -> None:
