@@ -88,7 +88,23 @@ def collect(
         after=None if after is None else after.of_tasks(own.places),
         on_step=on_step,
     )
-    return Rollout.from_tensors(join_rows(rollout.tensors(), len(tasks)))
+    return _with_success(join_rows(_with_marks(rollout), len(tasks)))
+
+
+def _with_marks(rollout: Rollout) -> Params:
+    """Return a rank's tensors, success as int64, and -1 where its episodes do not say."""
+    tensors, unsaid = rollout.tensors(), torch.full_like(rollout.mask[..., 0], -1, dtype=torch.int64)
+    marks = {name: tensors.pop(name, unsaid).long() for name in SUCCESS}
+    return {**tensors, **marks}  # ranks send tensors in their order, without names
+
+
+def _with_success(tensors: Params) -> Rollout:
+    """Undo :func:`_with_marks` for all tasks: where some say success, those that do not have none."""
+    said = {name: tensors[name] for name in SUCCESS if bool((tensors[name] >= 0).any())}
+    known = {name: value.clamp(min=0) for name, value in said.items()}
+    flags = {name: value if name == "success_streak" else value.bool() for name, value in known.items()}
+    rest = {name: value for name, value in tensors.items() if name not in SUCCESS}
+    return Rollout.from_tensors({**rest, **flags})
 
 
 def _check_arguments(tasks: object, episodes: object, horizon: object, rng: object) -> None:
