@@ -28,7 +28,16 @@ from metarl.envs.custom.perturbation_wrappers import (
 from metarl.envs.engines.processes.messages import TIMEOUT
 from metarl.envs.engines.processes.worker import Drawable, EnvFactory, TaskEnv
 from metarl.errors import MetarlError, require
-from metarl.tasks import DescribesParameters, Parameter, Split, TaskDistribution, check_draw, check_split
+from metarl.tasks import (
+    ControlledInTime,
+    DescribesParameters,
+    HasModels,
+    Parameter,
+    Split,
+    TaskDistribution,
+    check_draw,
+    check_split,
+)
 from metarl.types import Task
 from metarl.vector_env import Array, Picture, TaskVectorEnv
 
@@ -165,6 +174,14 @@ class PerturbedTasks:
     def env_factory(self) -> EnvFactory:
         """Builder of perturbed base environments."""
         return PerturbedFactory(self.base.env_factory, self.perturbations, self._sizes())
+
+    def control_step(self) -> float | None:
+        """Return the base's seconds per action."""
+        return self.base.control_step() if isinstance(self.base, ControlledInTime) else None
+
+    def model_sums(self) -> Mapping[str, str]:
+        """Return the base's sums of model files, if it has some."""
+        return self.base.model_sums() if isinstance(self.base, HasModels) else {}
 
     def tasks(self, split: Split) -> tuple[Task, ...]:
         """Return the base's list with perturbations, drawn once and for all."""

@@ -239,3 +239,14 @@ def test_families_that_are_held_out_as_a_whole_are_described_too() -> None:
     delayed = with_perturbations(MetaWorldTasks(name="two", train=train, test=test, horizon=5), ActionDelay())
     names = [each.name for each in delayed.describe_parameters("sweep-v3")]
     assert names == ["object[0]", "object[1]", "ActionDelay[0]"]
+
+
+def test_what_the_base_says_of_itself_is_said_of_the_perturbed_tasks() -> None:
+    base = MetaWorldTasks(
+        name="one", train=(Task("push-v3", (1.0,), "0"),), test=(Task("push-v3", (2.0,), "1"),), horizon=5
+    )
+    delayed = with_perturbations(base, ActionDelay())
+    assert delayed.control_step() == base.control_step() == 0.0125
+    assert delayed.model_sums() == base.model_sums()
+    assert delayed.model_sums()["push-v3"]
+    assert (echo().control_step(), echo().model_sums()) == (None, {})
