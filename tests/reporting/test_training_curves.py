@@ -87,6 +87,7 @@ def test_fourteen_curves_have_a_colour_each(tmp_path: Path) -> None:
     [
         (["one"], 100, "2 curves need as many different labels"),
         (["one", "one"], 100, "2 curves need as many different labels"),
+        (["one", "one", "two"], 100, "2 curves need as many different labels"),
         (["one", "two"], -1, "window must be 0 or more"),
         (["one", "untrained"], 100, "The curve of 'untrained' needs training returns"),
     ],

@@ -44,7 +44,11 @@ def write_curves(
             are more than colours, the window is negative, or ``output`` cannot be written.
     """
     require(1 <= len(folders) <= len(COLOURS), f"1 to {len(COLOURS)} curves can be drawn", len(folders))
-    require(len(set(labels)) == len(folders), f"{len(folders)} curves need as many different labels", labels)
+    require(
+        len(set(labels)) == len(labels) == len(folders),
+        f"{len(folders)} curves need as many different labels",
+        labels,
+    )
     require(window >= 0, "window must be 0 or more", window)
     check_writable(output, folder=True)
     smooth = {
