@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from gymnasium.spaces import Box, Discrete
+from gymnasium.wrappers import TransformObservation
 
 from metarl.envs.custom.from_gymnasium import from_gymnasium
 from metarl.envs.custom.perturbation_wrappers import (
@@ -250,3 +251,16 @@ def test_what_the_base_says_of_itself_is_said_of_the_perturbed_tasks() -> None:
     assert delayed.model_sums() == base.model_sums()
     assert delayed.model_sums()["push-v3"]
     assert (echo().control_step(), echo().model_sums()) == (None, {})
+
+
+def test_sensors_of_whole_numbers_are_wrong_by_parts_of_one() -> None:
+    counting = TransformObservation(Echo(), lambda _: np.array([3, 5, 7]), Box(0, 9, (3,), np.int64))
+    shifted = ShiftedSensors(counting, [0, 2])
+    shifted.set_perturbation([0.3, -0.4])
+    assert shown(shifted, [[0.0, 0.0]]) == [[3.3, 5.0, 6.6]] * 2
+    noisy = NoisySensors(counting)
+    noisy.set_perturbation([0.05])
+    seen = np.array([noisy.reset(seed=seed)[0] for seed in range(400)])
+    # 1200 numbers: a standard error of 0.0014
+    assert (seen - [3, 5, 7]).mean() == pytest.approx(0.0, abs=0.006)
+    assert (seen - [3, 5, 7]).std() == pytest.approx(0.05, abs=0.004)
