@@ -99,7 +99,7 @@ class NoisySensors(PerturbationWrapper):
     def distort(self, observation: Array) -> Array:
         """Return the observation with noise."""
         noise = self.noise.normal(0.0, self.perturbation[0], observation.shape)
-        return (observation + noise).astype(observation.dtype)
+        return (observation + noise).astype(real_dtype(observation))
 
 
 class ShiftedSensors(PerturbationWrapper):
@@ -111,9 +111,15 @@ class ShiftedSensors(PerturbationWrapper):
 
     def distort(self, observation: Array) -> Array:
         """Return the observation with the shift."""
-        shifted = np.array(observation)
+        shifted = np.array(observation, real_dtype(observation))
         shifted[self._entries] += self.perturbation.astype(shifted.dtype)
         return shifted
+
+
+def real_dtype(observation: Array) -> np.dtype[np.floating]:
+    """Return an observation's dtype, or float64 where it counts: whole numbers hold no noise and no offset."""
+    kept: np.dtype[np.floating] = observation.dtype
+    return kept if kept.kind == "f" else np.dtype(np.float64)
 
 
 def resting(space: gymnasium.Space[Array]) -> Array:

@@ -28,7 +28,16 @@ from metarl.envs.custom.perturbation_wrappers import (
 from metarl.envs.engines.processes.messages import TIMEOUT
 from metarl.envs.engines.processes.worker import Drawable, EnvFactory, TaskEnv
 from metarl.errors import MetarlError, require
-from metarl.tasks import DescribesParameters, Parameter, Split, TaskDistribution, check_draw, check_split
+from metarl.tasks import (
+    ControlledInTime,
+    DescribesParameters,
+    HasModels,
+    Parameter,
+    Split,
+    TaskDistribution,
+    check_draw,
+    check_split,
+)
 from metarl.types import Task
 from metarl.vector_env import Array, Picture, TaskVectorEnv
 
@@ -166,6 +175,14 @@ class PerturbedTasks:
         """Builder of perturbed base environments."""
         return PerturbedFactory(self.base.env_factory, self.perturbations, self._sizes())
 
+    def control_step(self) -> float | None:
+        """Return the base's seconds per action."""
+        return self.base.control_step() if isinstance(self.base, ControlledInTime) else None
+
+    def model_sums(self) -> Mapping[str, str]:
+        """Return the base's sums of model files, if it has some."""
+        return self.base.model_sums() if isinstance(self.base, HasModels) else {}
+
     def tasks(self, split: Split) -> tuple[Task, ...]:
         """Return the base's list with perturbations, drawn once and for all."""
         check_split(split)
@@ -181,7 +198,8 @@ class PerturbedTasks:
 
     def describe_parameters(self, family: str) -> Sequence[Parameter]:
         """Return the base's parameters, then the perturbations'; those of sensors are observed."""
-        example = next(task for task in self.tasks("train") if task.family == family)
+        listed = [*self.tasks("train"), *self.tasks("test")]  # families may be held out as a whole
+        example = next(task for task in listed if task.family == family)
         own = len(example.parameters) - sum(self._sizes())
         described = [Parameter(f"parameter {number}", observed=False) for number in range(own)]
         if isinstance(self.base, DescribesParameters):

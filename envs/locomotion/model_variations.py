@@ -80,15 +80,20 @@ def read_phrase(phrase: str, model: mujoco.MjModel, robot: str) -> list[ModelVar
     span, scale = _read_range(numbers, phrase)
     values = read_field(model, _known_field(field, model))
     # options have components instead of rows
+    name, indices = "", list[Index]()
     if field.startswith("opt."):
-        return [ModelVariation(field, (_option_index(field, selector, values),), span, scale)]
-    name, column = _read_selector(":".join(selector), phrase)
-    indices = _entries(values, _rows(field, name, model, robot), column, field)
+        indices = [_option_index(field, selector, values)]
+    else:
+        name, column = _read_selector(":".join(selector), phrase)
+        indices = _entries(values, _rows(field, name, model, robot), column, field)
+    changing = [index for index in indices if not scale or np.any(values[index])]
+    what = ":".join([field, *(word for word in selector if word not in ("each", "all"))])
+    if not indices:
+        raise MetarlError(f"Expected a robot that has {what}, got {robot}, which has none.")
+    if not changing:
+        raise MetarlError(f"Each number of {what} of {robot} is 0, which no factor changes.")
     # "each": a parameter for every number, without those that a factor leaves at 0
     if name == "each":
-        changing = [index for index in indices if not scale or values[index] != 0.0]
-        if not changing:
-            raise MetarlError(f"Each number of {field} of {robot} is 0, which no factor changes.")
         return [ModelVariation(field, (index,), span, scale) for index in changing]
     return [ModelVariation(field, tuple(indices), span, scale)]
 
@@ -187,7 +192,7 @@ def _read_range(text: str, phrase: str) -> tuple[Range, bool]:
         require(low > 0, f"Factors in {phrase!r} must be positive", low)
         stretch = (high / low) ** _BEYOND
         return Range(low, high, low / stretch, high * stretch, logarithmic=True), True
-    # margins of values stay on their side of zero
+    # the margin of a positive or negative end stays on its side of zero; an end at zero has no side
     margin = _BEYOND * (high - low)
     least = max(low - margin, low / 2) if low > 0 else low - margin
-    return Range(low, high, least, high + margin if high > 0 else min(high + margin, high / 2)), False
+    return Range(low, high, least, min(high + margin, high / 2) if high < 0 else high + margin), False

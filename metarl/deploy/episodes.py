@@ -49,6 +49,14 @@ UNSAFE = (End.WORKSPACE, End.RETURN, End.ASKED, End.DEADLINES, End.DROPPED, End.
 STOPS_SESSION = (End.ASKED, End.DEADLINES, End.DROPPED)  # ends after which no further episode begins
 
 
+class Ended(NamedTuple):
+    """The end of an episode, as it is written."""
+
+    end: End
+    final_observation: Vector
+    terminated: bool  # whether the environment says so, also where safety ends the episode at the same step
+
+
 class Step(NamedTuple):
     """One step, as it is written."""
 
@@ -72,6 +80,7 @@ class Episode:
     success: tuple[bool | None, ...]  # of each step
     end: End
     final_observation: Vector
+    terminated: bool = False  # whether its environment ended it, also where safety did so at the same step
 
     @property
     def total(self) -> float:
@@ -102,7 +111,7 @@ class Episode:
             extras[name] = first.new_zeros(1, 1, horizon, *first.shape[2:])
             extras[name][:, :, :steps] = torch.stack([action.extras[name] for action in acted], dim=2)
         last = torch.arange(horizon) == steps - 1
-        terminated = self.end == End.TERMINATED
+        terminated = self.terminated or self.end == End.TERMINATED
         says = self.solved is not None
         parts: dict[str, torch.Tensor] = {
             "observations": _padded(self.observations, horizon),
@@ -147,9 +156,10 @@ class Journal:
         self._line({name: _plain(value) for name, value in step._asdict().items()})
         self.steps += 1
 
-    def finish(self, end: End, final_observation: Vector) -> None:
+    def finish(self, end: End, final_observation: Vector, terminated: bool = False) -> None:
         """Write why the episode ended, and sync the file to disk."""
-        self._line({"end": end.name, "final_observation": _plain(final_observation)})
+        ended: dict[str, Json] = {"end": end.name, "final_observation": _plain(final_observation)}
+        self._line({**ended, "terminated": terminated})
         sync(self._file.fileno())
         self.close()
         sync_folder(self.path.parent)
@@ -207,6 +217,7 @@ def read_episode(path: Path) -> Episode | None:
             success=tuple(row["success"] for row in steps),
             end=End[last["end"]],
             final_observation=np.asarray(last["final_observation"], np.float32),
+            terminated=bool(last.get("terminated", False)),  # which early versions did not write
         )
     except (ValueError, KeyError, TypeError) as error:
         raise MetarlError(f"The episode {path} is damaged; move it away to do it again.") from error

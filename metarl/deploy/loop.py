@@ -10,7 +10,7 @@ import numpy as np
 
 from metarl.deploy.clock import Clock, Pacer, Spread, spread_of
 from metarl.deploy.environment import CheckedEnv, Seen
-from metarl.deploy.episodes import UNSAFE, End, Journal, Step
+from metarl.deploy.episodes import UNSAFE, End, Ended, Journal, Step
 from metarl.deploy.policy import Acting, Vector
 from metarl.deploy.settings import SafetySettings
 from metarl.errors import MetarlError, Stopped, require
@@ -75,9 +75,7 @@ class Loop:
                 self._inside(observation), "The first observation must be inside the workspace", "outside"
             )
             pacer.start()
-            end, observation = self._steps(
-                acting, journal, horizon, observation, pacer, waits=not paces_itself
-            )
+            ended = self._steps(acting, journal, horizon, observation, pacer, waits=not paces_itself)
         except BaseException:
             try:
                 self.env.halt()
@@ -90,8 +88,8 @@ class Loop:
         try:
             self.env.halt()
         finally:
-            journal.finish(end, observation)
-        return end
+            journal.finish(*ended)
+        return ended.end
 
     def _steps(
         self,
@@ -102,9 +100,9 @@ class Loop:
         pacer: Pacer,
         *,
         waits: bool,
-    ) -> tuple[End, Vector]:
-        """Take steps; return their end and last observation."""
-        total, missing, end = 0.0, 0, None
+    ) -> Ended:
+        """Take steps to their end."""
+        total, missing, end, terminated = 0.0, 0, None, False
         while end is None:
             if self.should_stop():
                 raise Stopped
@@ -114,7 +112,7 @@ class Loop:
             drawn = action.actions.view(-1).cpu().numpy()
             latency = self.clock.now() - begin
             if journal.steps and not np.isfinite(drawn).all():  # at the first step, nothing could be learned
-                return End.NOT_FINITE, observation
+                return Ended(End.NOT_FINITE, observation, terminated=False)
             # send, and write down what came of it before anything else is done
             seen = self.env.send(drawn)
             log_prob = float(action.log_probs)
@@ -125,25 +123,25 @@ class Loop:
             missing = 0 if seen.observation is not None else missing + 1
             self.timing.dropped += missing > 0
             observation = observation if seen.observation is None else seen.observation
-            total += seen.reward
+            total, terminated = total + seen.reward, seen.terminated
             end = self._end(seen, observation, total, missing, pacer.missed)
             if end is None and journal.steps >= horizon:
                 end = End.HORIZON
             # keep the pace, unless the robot is to hold still at once
             if waits and end not in UNSAFE:
                 pacer.wait()
-        return end, observation
+        return Ended(end, observation, terminated)
 
     def _end(self, seen: Seen, observation: Vector, total: float, missing: int, missed: int) -> End | None:
-        """Return why the episode is over after a step, if it is."""
+        """Return why the episode is over after a step, if it is; what safety says goes first."""
         safety = self.safety
         over = {
             End.ASKED: seen.asks_to_stop,
-            End.TERMINATED: seen.terminated,
             End.WORKSPACE: not self._inside(observation),
             End.RETURN: safety.min_return is not None and total < safety.min_return,
             End.DEADLINES: missed > safety.max_missed,
             End.DROPPED: missing > safety.max_dropped,
+            End.TERMINATED: seen.terminated,
             End.TRUNCATED: seen.truncated,
         }
         return next((end for end, holds in over.items() if holds), None)

@@ -91,7 +91,8 @@ def conditions(side: Side) -> dict[str, str]:
     evaluation = _object(config, "evaluation")
     found["the success bonus"] = config.get("success_bonus", 0.0)
     found |= {f"evaluation.{name.replace('_', '-')}": evaluation.get(name) for name in _MEASUREMENT}
-    if side.evaluation.experience:  # along episodes of experience, however many an adaptation step takes
+    # along episodes of experience an adaptation step takes none of its own
+    if side.evaluation.experience or side.evaluation.trial == "sequential":
         found.pop("evaluation.adaptation-episodes")
     found["the number of measured episodes"] = int(side.evaluation.returns.shape[2])
     found["the number of adaptation steps"] = side.evaluation.adaptation_steps

@@ -29,7 +29,8 @@ def factors_of_tasks(suite: TaskDistribution, tasks: Sequence[Task]) -> list[Fac
     """Return the factors of a suite's tasks, in order; none of a suite that has none."""
     if not isinstance(suite, DescribesParameters):
         return []
-    described = {family: suite.describe_parameters(family) for family in {task.family for task in tasks}}
+    families = dict.fromkeys(task.family for task in tasks)  # a set would have another order in each process
+    described = {family: suite.describe_parameters(family) for family in families}
     names = {family: [each.name for each in parameters] for family, parameters in described.items()}
     every = [each for parameters in described.values() for each in parameters]
     ranges = {each.name: each.trained for each in every if each.trained is not None}

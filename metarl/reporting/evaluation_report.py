@@ -109,6 +109,7 @@ class EvaluationReport:
             said = {**self.experiment.evaluation_notices(evaluation), **said}
         for sentence in said.values():
             self.tell(f"Notice: {sentence}")
+        correlation = rank_correlation(evaluation)
         about: dict[str, Json] = {
             **provenance(self.experiment),
             "physics": self.physics,
@@ -116,6 +117,6 @@ class EvaluationReport:
             **({"stream": dict(shown.stream)} if shown.stream else {}),
             **({"factors": {each.name: each.to_json() for each in factors}} if factors else {}),
             **({"references": references_json(shown.references)} if shown.references else {}),
-            **({"rank_correlation": correlation} if (correlation := rank_correlation(evaluation)) else {}),
+            **({} if correlation is None else {"rank_correlation": correlation}),
         }
         return write_evaluation(self.folder, stem, evaluation, summary, about, title, axis)

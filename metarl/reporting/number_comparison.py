@@ -102,7 +102,7 @@ def compare_tables(
             low, high = ends or (None, None)
             place = ", ".join([*key[0], *([] if key[1] == 0 else [f"row {key[1] + 1}"])])
             numbers.append(Number(file, place, name, value, low, high, got, verdict))
-    for key in others.keys() - found.keys():
+    for key in (key for key in others if key not in found):  # in the order of the table
         numbers.append(Number(file, ", ".join(key[0]), "", None, None, None, None, "different"))
     return numbers
 

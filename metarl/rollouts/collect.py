@@ -25,6 +25,7 @@ from metarl.text import shown
 from metarl.types import Params, Rollout, Task
 from metarl.vector_env import TaskVectorEnv, TensorVectorEnv
 
+SUCCESS = ("success", "success_at_first_step", "success_streak")  # fields that a rollout may lack
 LARGEST_RETURN = 1e18  # returns from here on are refused: the sum of some squares would overflow float32
 
 
@@ -87,7 +88,23 @@ def collect(
         after=None if after is None else after.of_tasks(own.places),
         on_step=on_step,
     )
-    return Rollout.from_tensors(join_rows(rollout.tensors(), len(tasks)))
+    return _with_success(join_rows(_with_marks(rollout), len(tasks)))
+
+
+def _with_marks(rollout: Rollout) -> Params:
+    """Return a rank's tensors, success as int64, and -1 where its episodes do not say."""
+    tensors, unsaid = rollout.tensors(), torch.full_like(rollout.mask[..., 0], -1, dtype=torch.int64)
+    marks = {name: tensors.pop(name, unsaid).long() for name in SUCCESS}
+    return {**tensors, **marks}  # ranks send tensors in their order, without names
+
+
+def _with_success(tensors: Params) -> Rollout:
+    """Undo :func:`_with_marks` for all tasks: where some say success, those that do not have none."""
+    said = {name: tensors[name] for name in SUCCESS if bool((tensors[name] >= 0).any())}
+    known = {name: value.clamp(min=0) for name, value in said.items()}
+    flags = {name: value if name == "success_streak" else value.bool() for name, value in known.items()}
+    rest = {name: value for name, value in tensors.items() if name not in SUCCESS}
+    return Rollout.from_tensors({**rest, **flags})
 
 
 def _check_arguments(tasks: object, episodes: object, horizon: object, rng: object) -> None:
@@ -212,16 +229,20 @@ def make_recorder(
 
 def join_tasks(rollouts: Sequence[Rollout]) -> Rollout:
     """Join rollouts of different tasks with the same episodes and horizon."""
-    if len(rollouts) == 1:
-        return rollouts[0]
-    parts = [rollout.tensors() for rollout in rollouts]
-    return Rollout.from_tensors({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+    return rollouts[0] if len(rollouts) == 1 else _joined(rollouts, axis=0)
 
 
 def join_episodes(rollouts: Sequence[Rollout]) -> Rollout:
     """Join episodes of the same tasks, along K. They have the same horizon."""
+    return _joined(rollouts, axis=1)
+
+
+def _joined(rollouts: Sequence[Rollout], axis: int) -> Rollout:
+    """Join rollouts; success that some do not say is said of none."""
     parts = [rollout.tensors() for rollout in rollouts]
-    return Rollout.from_tensors({name: torch.cat([part[name] for part in parts], dim=1) for name in parts[0]})
+    unsaid = {name for name in SUCCESS if not all(name in part for part in parts)}
+    names = [name for name in parts[0] if name not in unsaid]
+    return Rollout.from_tensors({name: torch.cat([part[name] for part in parts], axis) for name in names})
 
 
 def _stacked(steps: Sequence[Params], mask: torch.Tensor) -> Params:

@@ -94,6 +94,7 @@ class TaskVecEnv(VecEnv):
             Box(-1.0, 1.0, space.shape, np.float32) if unit_actions else deepcopy(space),
         )
         self._solved = np.zeros(env.num_envs, np.bool_)
+        self._says_success = False  # at any step until now: some environments name only what is solved
         self._actions: Array = np.zeros(env.action_space.shape or ())
 
     @property
@@ -129,6 +130,7 @@ class TaskVecEnv(VecEnv):
         for info, flag in zip(infos, (cut & ~ended).tolist(), strict=True):
             info["TimeLimit.truncated"] = flag
         if "success" in named:
+            self._says_success = True
             self._solved |= np.asarray(named["success"], np.bool_)
         done = ended | cut
         if done.any():
@@ -136,7 +138,7 @@ class TaskVecEnv(VecEnv):
             # keep the last observation in the info, as the returned one is the next episode's first
             for slot in np.flatnonzero(done):
                 infos[slot] |= {"terminal_observation": seen[slot]}
-                infos[slot] |= {"is_success": bool(self._solved[slot])} if "success" in named else {}
+                infos[slot] |= {"is_success": bool(self._solved[slot])} if self._says_success else {}
             observations = self._start(done, [None] * self.num_envs)
         return self._show(observations), rewards.astype(np.float32), done, infos
 

@@ -39,13 +39,20 @@ def start_from_ppo(agent: MetaLearner, path: Path) -> None:
     """Start an agent from a PPO policy's weights.
 
     Raises:
-        MetarlError: if the agent has no Gaussian perceptron of its own, or as in :func:`params_from_ppo`.
+        MetarlError: if the agent has no Gaussian perceptron of its own, or scales what it observes, or as in
+            :func:`params_from_ppo`.
     """
     state = agent.state()
     policy = agent.policy if isinstance(agent, HasPolicy) else None
     if not isinstance(policy, GaussianMLPPolicy) or not policy.shapes.keys() <= state.tensors.keys():
         raise MetarlError(f"{type(agent).__name__} cannot start from a PPO policy: it has no such network.")
     agent.load_state(state._replace(tensors=state.tensors | params_from_ppo(path, policy)))
+    # known once it has loaded: a new agent has no scale yet
+    if isinstance(agent, HasPolicy) and agent.policy.scale is not None:
+        raise MetarlError(
+            f"Expected an agent that reads observations as they are to start from the PPO policy {path}, "
+            "got one with observation_scale, to which these weights would soon mean something else."
+        )
 
 
 def params_from_ppo(path: Path, policy: GaussianMLPPolicy) -> Params:

@@ -148,6 +148,7 @@ def names_of_checkpoints(folder: Path) -> list[str]:
 
 def drop_later(folder: Path, iteration: int) -> None:
     """Delete the checkpoints of later iterations."""
+    _tidy(folder)  # what a kill left under a name that deleting takes
     for path in _stored(folder):
         if _iteration(path) > iteration:
             _remove(path)

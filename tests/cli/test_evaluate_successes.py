@@ -11,6 +11,7 @@ import pytest
 
 from metarl.cli.main import main
 from metarl.evaluation import references
+from metarl.reporting import evaluation_report
 from metarl.types import Json
 from support.programs import ML1, POINT
 
@@ -132,3 +133,10 @@ def test_a_run_that_adapts_from_more_episodes_is_measured_so_unless_told_otherwi
         shown = capsys.readouterr()
         assert code == 0, shown.err
         assert ("--adaptation-episodes 5 (there 13)" in " ".join(shown.out.split())) == told
+
+
+def test_rank_correlation_of_zero_is_written_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation_report, "rank_correlation", lambda _: 0.0)
+    assert main(["evaluate", "runs/it", "--test-goals", "2", *BRIEF, "--output", "zero"]) == 0
+    stem = "iteration1-seed0-ml1-reach-v3+testgoals2-horizon10"
+    assert read(f"zero/{stem}.json")["rank_correlation"] == 0.0

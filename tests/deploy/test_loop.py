@@ -88,6 +88,22 @@ def test_leaving_the_workspace_ends_the_episode_and_the_robot_holds_still(
     assert "Safety ended the episode: the workspace was left." in caplog.text
 
 
+@pytest.mark.parametrize("asks", [False, True])
+def test_safety_is_seen_where_the_environment_terminates_at_the_same_step(
+    session: Callable[..., Outcome], asks: bool
+) -> None:
+    fault = at(2, terminated=True, **({"stop": True} if asks else {}))
+    inside = iter([True, True, False])
+    outcome = session(Table(at_step=fault), safe(max_stopped=1), workspace=lambda _: next(inside))
+    episode = outcome.episodes[0]
+    assert episode.end is (End.ASKED if asks else End.WORKSPACE)
+    assert outcome.stopped == ("the environment asked to stop" if asks else "safety ended 1 episode in a row")
+    # and nothing comes after the last step
+    rollout = episode.rollout(outcome.adaptation.acting(0), HORIZON)
+    assert rollout.terminated[0, 0].tolist() == [False, True, *[False] * (HORIZON - 2)]
+    assert not rollout.truncated.any()
+
+
 class Outer(gymnasium.Wrapper[Array, Array, Array, Array]):
     """A wrapper that holds a robot still and keeps its pace, which the robot itself cannot."""
 

@@ -8,6 +8,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -368,6 +369,14 @@ def test_agents_by_gradient_and_by_memory_are_compared_at_equal_experience(
     assert two["return"]["seeds"]["theirs"] == pytest.approx([theirs.returns[:, 2].mean()])
     assert last["return"]["seeds"]["ours"] == pytest.approx([ours.returns[:, 2].mean()])
     assert last["return"]["seeds"]["theirs"] == pytest.approx([theirs.returns[:, 4].mean()])
+
+
+def test_episodes_that_a_memory_does_not_adapt_from_are_no_difference(remembering: Path) -> None:
+    ours = read_evaluated(remembering)
+    config = cast("dict[str, dict[str, Json]]", ours.files[0].about["config"])
+    other: Json = {**config, "evaluation": {**config["evaluation"], "adaptation_episodes": 7}}
+    file = replace(ours.files[0], about={**ours.files[0].about, "config": other})
+    check_comparable_runs([ours, replace(ours, files=(file,))])
 
 
 def test_experience_that_only_one_has_is_refused_with_what_there_is(

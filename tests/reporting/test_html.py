@@ -505,6 +505,19 @@ def test_evaluation_at_the_end_is_taken_before_later_ones(runs: Path) -> None:
     assert gather([runs / "it-0"], print)[0].runs[0].measured.path == later
 
 
+def test_page_says_how_many_episodes_the_measured_steps_took(runs: Path) -> None:
+    def learns_from(**measured: Json) -> str:
+        def spoil(data: dict[str, Json]) -> None:
+            cast("dict[str, dict[str, Json]]", data["config"])["evaluation"]["adaptation_episodes"] = 7
+            data.update(measured)
+
+        change(runs / "it-0" / "evaluation.json", spoil)
+        return Page(render(gather([runs / "it-0"], print), {}, {})).text
+
+    assert "Each adaptation step learns from 7 episodes. " in learns_from()
+    assert "Each adaptation step learns from 1 episode. " in learns_from(trial="sequential")
+
+
 def test_newest_of_several_evaluations_is_taken(runs: Path) -> None:
     folder = runs / "it-0" / "evaluations"
     folder.mkdir()

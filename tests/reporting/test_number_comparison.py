@@ -71,6 +71,12 @@ def test_rows_are_matched_by_their_words_and_in_order_where_these_repeat() -> No
     ]
 
 
+def test_new_rows_come_in_the_order_of_their_table() -> None:
+    new = [row(task=f"task {number}", mean=1.0) for number in range(20)]
+    found = compare_tables("table.csv", [row(task="old", mean=1.0)], new)
+    assert [number.row for number in found] == ["old", *(f"task {number}" for number in range(20))]
+
+
 def test_rows_and_numbers_that_only_one_table_has() -> None:
     published = [row(agent="a", x=1, gone=5), row(agent="b", x=1, gone="")]
     reproduced = [row(agent="a", x=1, new=7), row(agent="c", x=1, new=7)]

@@ -51,6 +51,14 @@ def test_a_window_holds_the_mean_of_its_iterations() -> None:
     ]
 
 
+def test_a_window_holds_what_only_some_of_its_iterations_measured() -> None:
+    # as of an agent that first fills a buffer, without adapting
+    filled: Row = {"env_steps": 50, "train/return/step_0": 1.0}
+    mean = {"env_steps": 100, "train/return/step_0": 2.0, "train/return/step_1": 6.0}
+    for rows in ([filled, row(100, 3.0, 6.0)], [row(50, 3.0, 6.0), {**filled, "env_steps": 100}]):
+        assert windowed(rows, 100) == [mean]
+
+
 def test_a_sweep_is_read_like_a_run(tmp_path: Path) -> None:
     of_run, of_sweep = run(tmp_path, "run", ROWS), sweep(tmp_path, "sweep", ROWS)
     assert windowed(read_curve(of_run), 100) == windowed(read_curve(of_sweep), 100)
@@ -79,6 +87,7 @@ def test_fourteen_curves_have_a_colour_each(tmp_path: Path) -> None:
     [
         (["one"], 100, "2 curves need as many different labels"),
         (["one", "one"], 100, "2 curves need as many different labels"),
+        (["one", "one", "two"], 100, "2 curves need as many different labels"),
         (["one", "two"], -1, "window must be 0 or more"),
         (["one", "untrained"], 100, "The curve of 'untrained' needs training returns"),
     ],

@@ -12,8 +12,12 @@ from metarl.envs.toy.point import PointTasks
 from metarl.errors import MetarlError, NonFiniteError
 from metarl.meta_learner import Action, Actor, Inputs
 from metarl.rollouts.collect import collect
+from metarl.system.ranks import Ranks
+from metarl.system.sharing import sharing
 from metarl.types import Params, Rollout, Task
+from metarl.vector_env import Array
 from support import tiny
+from support.ranks import on_ranks
 
 # Two tasks of two episodes. The first starts at 0 and ends from height 3 up; the second starts at 10 and
 # never ends before the horizon.
@@ -386,3 +390,30 @@ def test_device_without_a_generator_is_told(monkeypatch: pytest.MonkeyPatch, dev
     monkeypatch.setattr(tiny.ScriptedActor, "device", device)
     with pytest.raises(MetarlError, match=f"^Expected device of ScriptedActor to be .* got {device}.$"):
         collect_with(tiny.ScriptedActor(SCRIPT))
+
+
+class SaysWhereSolved(tiny.ClimbEnv):
+    """An environment that speaks of success only in steps that have some."""
+
+    def step(self, actions: Array) -> tuple[Array, Array, tiny.Flags, tiny.Flags, dict[str, tiny.Flags]]:
+        *returned, infos = super().step(actions)
+        solved = infos["success"][: len(self.tasks)].any()
+        return *returned, infos if solved else {}  # type: ignore[return-value]  # the star hides the kinds
+
+
+def test_ranks_agree_on_success_that_only_some_of_them_see() -> None:
+    tasks = [tiny.climb(0.0, flag=flag) for flag in (2.0, -5.0, 3.0)]
+
+    def collected(ranks: Ranks | None) -> Params:
+        with sharing(ranks, slots=6):
+            actor, env = tiny.StrideAgent(noise=0.0).initial_actor(3), SaysWhereSolved(6, horizon=3)
+            rng = np.random.default_rng(0)
+            return collect(env, tasks, actor, episodes=2, horizon=3, rng=rng).tensors()
+
+    alone = collected(None)
+    assert alone["success"].tolist() == [[True, True], [False, False], [True, True]]
+    assert "success_at_first_step" not in alone
+    for found in on_ranks(2, collected):
+        assert isinstance(found, dict)
+        assert found.keys() == alone.keys()
+        assert all(torch.equal(found[name], value) for name, value in alone.items())

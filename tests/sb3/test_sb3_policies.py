@@ -17,16 +17,19 @@ from stable_baselines3 import PPO, SAC
 from torch import nn
 
 from metarl.agents.gradient_based import AdaptedPolicy
+from metarl.agents.maml_trpo import MAMLTRPOConfig
 from metarl.cli.main import main
+from metarl.config import SamplingConfig
 from metarl.envs.toy.point import PointTasks
 from metarl.errors import MetarlError
 from metarl.functional.distributions import log_prob
 from metarl.functional.params import select, stack
+from metarl.meta_learner import MetaLearner
 from metarl.networks.policies import GaussianMLPPolicy
 from metarl.plugins import registry
 from metarl.sb3.export import save, to_ppo
 from metarl.sb3.vec_env import TaskVecEnv, in_turn
-from metarl.sb3.weights import params_from_ppo
+from metarl.sb3.weights import params_from_ppo, start_from_ppo
 from metarl.storage.checkpoints import load
 from metarl.training import runs
 from metarl.types import Params
@@ -100,6 +103,19 @@ def test_a_deviation_below_the_least_is_exported_as_the_least(
     low = AdaptedPolicy(policy, actor.params | {"log_std": torch.full((2, 2), -5.0)})
     agent = PPO.load(exported(low, 0), device="cpu")
     assert agent.policy.log_std.exp().tolist() == pytest.approx([0.5, 0.5])
+
+
+def test_an_agent_that_scales_observations_does_not_start_from_a_policy_that_read_them_as_they_are(
+    exported: Callable[[AdaptedPolicy, int], Path],
+) -> None:
+    def agent(scaled: bool) -> MetaLearner:
+        config = MAMLTRPOConfig(hidden_sizes=(8, 6), observation_scale=scaled)
+        return config.build(SUITE, seed=0, device=torch.device("cpu"), sampling=SamplingConfig())
+
+    path = exported(actor_of(POLICY), 0)
+    start_from_ppo(agent(scaled=False), path)
+    with pytest.raises(MetarlError, match="reads observations as they are"):
+        start_from_ppo(agent(scaled=True), path)
 
 
 def test_an_exported_policy_goes_on_training(exported: Callable[[AdaptedPolicy, int], Path]) -> None:

@@ -16,7 +16,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecCheckNan, VecMonito
 
 from metarl.baselines.learners import LearnerConfig, PPOLearner
 from metarl.envs.metaworld.suite import ML1Config
-from metarl.envs.toy.point import MAX_STEP, PointTasks
+from metarl.envs.toy.point import MAX_STEP, Flags, PointTasks, PointVectorEnv
 from metarl.errors import MetarlError
 from metarl.rollouts.collect import collect
 from metarl.sb3.vec_env import TaskVecEnv, from_training, in_turn, infos_of_slots
@@ -119,6 +119,22 @@ def test_success_at_any_step_is_told_with_the_end_of_the_episode() -> None:
     env.reset()
     infos = [env.step(np.array([[move, 0.0]]))[3][0] for move in (0.1, -0.1, -0.1)]
     assert [info["success"] for info in infos] == [True, True, False]
+    assert [info.get("is_success") for info in infos] == [None, None, True]
+
+
+class SaysWhereSolved(PointVectorEnv):
+    """An environment that speaks of success only in steps that have some."""
+
+    def step(self, actions: Numbers) -> tuple[Numbers, Numbers, Flags, Flags, dict[str, Flags]]:  # type: ignore[override]  # as its base
+        *returned, infos = super().step(actions)
+        return *returned, infos if infos["success"].any() else {}  # type: ignore[return-value]  # the star hides them
+
+
+def test_success_is_told_at_the_end_though_the_last_step_says_nothing_of_it() -> None:
+    env = TaskVecEnv(SaysWhereSolved(PointTasks(horizon=3), 1), in_turn([Task("point", (0.1, 0.0), "near")]))
+    env.reset()
+    infos = [env.step(np.array([[move, 0.0]]))[3][0] for move in (0.1, -0.1, -0.1)]
+    assert [info.get("success") for info in infos] == [True, True, None]
     assert [info.get("is_success") for info in infos] == [None, None, True]
 
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from hypothesis import strategies as st
 from metarl.errors import MetarlError
 from metarl.storage import checkpoints
 from metarl.storage.checkpoint_files import Checkpoint, DamagedCheckpoint
-from metarl.storage.checkpoints import load, load_newest, save
+from metarl.storage.checkpoints import drop_later, load, load_newest, save
 from metarl.types import Json, State
 
 FILES = ("weights.safetensors", "state.json")
@@ -176,6 +177,14 @@ def test_going_back_drops_the_abandoned_future(tmp_path: Path) -> None:
         save(tmp_path, make(iteration), keep=4)
     save(tmp_path, make(21), keep=2)
     assert names(tmp_path) == ["00000020", "00000021"]
+
+
+def test_later_ones_are_dropped_beside_what_a_kill_left_of_writing_them_again(tmp_path: Path) -> None:
+    for iteration in (20, 40):
+        save(tmp_path, make(iteration), keep=2)
+    shutil.copytree(tmp_path / "00000040", tmp_path / "00000040.tmp")
+    drop_later(tmp_path, 20)
+    assert names(tmp_path) == ["00000020"]
 
 
 def test_other_peoples_files_are_left_alone(tmp_path: Path) -> None:

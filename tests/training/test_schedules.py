@@ -14,7 +14,7 @@ from metarl.config import EvaluationConfig, ExperimentConfig, SamplingConfig
 from metarl.errors import MetarlError, Stopped
 from metarl.meta_learner import Plan
 from metarl.plugins import entry_points
-from metarl.rollouts.collect import collect, join_tasks
+from metarl.rollouts.collect import collect, join_episodes, join_tasks
 from metarl.storage.metrics import read_metrics
 from metarl.training import runs
 from metarl.training.meta_iteration import mean_metrics, meta_iteration
@@ -141,6 +141,20 @@ def test_joined_rollouts_are_those_of_all_tasks_at_once() -> None:
     whole = collected(TASKS).tensors()
     assert joined.keys() == whole.keys()
     assert all(torch.equal(joined[name], whole[name]) for name in whole)
+
+
+@pytest.mark.parametrize("join", [join_tasks, join_episodes])
+@pytest.mark.parametrize("first_says", [True, False])
+def test_success_that_not_all_report_is_unknown_of_the_joined(
+    join: Callable[[Sequence[Rollout]], Rollout], first_says: bool
+) -> None:
+    def collected(says: bool) -> Rollout:
+        env, actor = ClimbEnv(4, horizon=3, says_success=says), StrideAgent(noise=0.0).initial_actor(2)
+        return collect(env, TASKS[:2], actor, episodes=2, horizon=3, rng=np.random.default_rng(0))
+
+    joined = join([collected(first_says), collected(not first_says)])
+    assert joined.rewards.numel() == 2 * collected(True).rewards.numel()
+    assert (joined.success, joined.success_at_first_step, joined.success_streak) == (None, None, None)
 
 
 def scheduled_config(**sampling: int) -> ExperimentConfig:

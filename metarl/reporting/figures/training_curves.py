@@ -44,7 +44,11 @@ def write_curves(
             are more than colours, the window is negative, or ``output`` cannot be written.
     """
     require(1 <= len(folders) <= len(COLOURS), f"1 to {len(COLOURS)} curves can be drawn", len(folders))
-    require(len(set(labels)) == len(folders), f"{len(folders)} curves need as many different labels", labels)
+    require(
+        len(set(labels)) == len(labels) == len(folders),
+        f"{len(folders)} curves need as many different labels",
+        labels,
+    )
     require(window >= 0, "window must be 0 or more", window)
     check_writable(output, folder=True)
     smooth = {
@@ -91,8 +95,9 @@ def windowed(rows: Sequence[Row], window: float) -> list[Row]:
     # window k holds the steps in ((k - 1) window, k window]
     for index, found in groupby(trained, key=lambda row: int(np.ceil(row["env_steps"] / window))):
         together = list(found)
-        names = [name for name in together[0] if _is_mean(name)]
-        values = {name: float(np.mean([row[name] for row in together])) for name in names}
+        # a metric is the mean of the iterations that have it, as one that only fills a buffer has fewer
+        names = dict.fromkeys(name for row in together for name in row if _is_mean(name))
+        values = {name: float(np.mean([row[name] for row in together if name in row])) for name in names}
         means.append({"env_steps": index * window, **values})
     return means
 

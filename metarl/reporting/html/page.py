@@ -84,7 +84,7 @@ def render(groups: Sequence[Group], pairs: Mapping[str, Sequence[Pair]], no_vide
         has_success=has_success,
         num_tasks=len(groups[0].tasks),
         episodes=groups[0].runs[0].measured.evaluation.returns.shape[2],
-        adaptation_episodes=groups[0].config.evaluation.adaptation_episodes,
+        adaptation_episodes=count(groups[0].adaptation_episodes, "episode"),
         many_seeds=any(len(group.runs) > 1 for group in groups),
         single_runs=any(len(group.runs) == 1 for group in groups),
         sections=[

@@ -71,6 +71,14 @@ class Group:
         return self.runs[0].measured.evaluation.trial
 
     @property
+    def adaptation_episodes(self) -> int:
+        """Episodes that a measured adaptation step took; a memory takes one."""
+        number = evaluation_settings(self.runs[0].measured).get("adaptation_episodes")
+        if self.trial == "sequential":
+            return 1
+        return number if isinstance(number, int) else self.config.evaluation.adaptation_episodes
+
+    @property
     def tasks(self) -> tuple[Task, ...]:
         """The held-out tasks, the same of every run."""
         return self.runs[0].measured.evaluation.tasks
@@ -197,9 +205,14 @@ def is_most_likely(each: Measured, main: Measured) -> bool:
 
 def is_deterministic(measured: Measured) -> bool:
     """Return whether the most likely actions were measured, as far as the file says."""
+    return evaluation_settings(measured).get("deterministic") is True
+
+
+def evaluation_settings(measured: Measured) -> dict[str, Json]:
+    """Return how an evaluation was measured, as far as its file says."""
     config = measured.about.get("config")
-    evaluation = config.get("evaluation") if isinstance(config, dict) else None
-    return isinstance(evaluation, dict) and evaluation.get("deterministic") is True
+    settings = config.get("evaluation") if isinstance(config, dict) else None
+    return settings if isinstance(settings, dict) else {}
 
 
 def _no_evaluation(folder: Path, iteration: int, found: Sequence[Measured]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from gymnasium.spaces import Box, Discrete
+from gymnasium.wrappers import TransformObservation
 
 from metarl.envs.custom.from_gymnasium import from_gymnasium
 from metarl.envs.custom.perturbation_wrappers import (
@@ -232,3 +233,34 @@ def test_metaworld_can_have_perturbations_too() -> None:
 
 def test_perturbed_tasks_keep_every_promise() -> None:
     assert check_suite(echo(low=0.2)) == []
+
+
+def test_families_that_are_held_out_as_a_whole_are_described_too() -> None:
+    train, test = ((Task(name, (1.0, 2.0), f"{name}/0"),) for name in ("push-v3", "sweep-v3"))
+    delayed = with_perturbations(MetaWorldTasks(name="two", train=train, test=test, horizon=5), ActionDelay())
+    names = [each.name for each in delayed.describe_parameters("sweep-v3")]
+    assert names == ["object[0]", "object[1]", "ActionDelay[0]"]
+
+
+def test_what_the_base_says_of_itself_is_said_of_the_perturbed_tasks() -> None:
+    base = MetaWorldTasks(
+        name="one", train=(Task("push-v3", (1.0,), "0"),), test=(Task("push-v3", (2.0,), "1"),), horizon=5
+    )
+    delayed = with_perturbations(base, ActionDelay())
+    assert delayed.control_step() == base.control_step() == 0.0125
+    assert delayed.model_sums() == base.model_sums()
+    assert delayed.model_sums()["push-v3"]
+    assert (echo().control_step(), echo().model_sums()) == (None, {})
+
+
+def test_sensors_of_whole_numbers_are_wrong_by_parts_of_one() -> None:
+    counting = TransformObservation(Echo(), lambda _: np.array([3, 5, 7]), Box(0, 9, (3,), np.int64))
+    shifted = ShiftedSensors(counting, [0, 2])
+    shifted.set_perturbation([0.3, -0.4])
+    assert shown(shifted, [[0.0, 0.0]]) == [[3.3, 5.0, 6.6]] * 2
+    noisy = NoisySensors(counting)
+    noisy.set_perturbation([0.05])
+    seen = np.array([noisy.reset(seed=seed)[0] for seed in range(400)])
+    # 1200 numbers: a standard error of 0.0014
+    assert (seen - [3, 5, 7]).mean() == pytest.approx(0.0, abs=0.006)
+    assert (seen - [3, 5, 7]).std() == pytest.approx(0.05, abs=0.004)

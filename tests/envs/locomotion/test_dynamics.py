@@ -95,6 +95,7 @@ def ends(span: Range) -> tuple[float, float, float, float]:
         ("-1..3", Range(-1.0, 3.0, -2.0, 4.0)),
         ("-12..-8", Range(-12.0, -8.0, -13.0, -7.0)),
         ("0..1e2", Range(0.0, 100.0, -25.0, 125.0)),
+        ("-1e2..0", Range(-100.0, 0.0, -125.0, 25.0)),
     ],
 )
 def test_range_reaches_a_quarter_beyond_and_keeps_its_sign(numbers: str, expected: Range) -> None:
@@ -214,6 +215,10 @@ def test_another_mujoco_environment_runs_on_processes_and_its_models_differ() ->
         ("Hopper-v5", "body_mass::x1..2", "Expected FIELD:NAME:RANGE"),
         ("Hopper-v5", "x1..2", "Expected FIELD:NAME:RANGE"),
         ("Hopper-v5", "jnt_stiffness:each:x1..2", "which no factor changes"),
+        ("Hopper-v5", "jnt_stiffness:all:x1..2", "Each number of jnt_stiffness of Hopper-v5 is 0, which no"),
+        ("Ant-v5", "dof_damping:root:x1..2", "Each number of dof_damping:root of Ant-v5 is 0, which no"),
+        ("Hopper-v5", "opt.gravity:x:x1..2", "Each number of opt.gravity:x of Hopper-v5 is 0, which no"),
+        ("Hopper-v5", "tendon_damping:all:0..1", "Expected a robot that has tendon_damping, got Hopper-v5"),
         ("Hoper-v5", "body_mass:torso:x1..2", "did you mean 'Hopper-v5'"),
         ("CartPole-v1", "body_mass:torso:x1..2", "Expected a MuJoCo environment, got CartPole-v1"),
     ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import mujoco
 import numpy as np
@@ -18,12 +18,14 @@ from metarl.envs.metaworld.env import MetaWorldEnv
 from metarl.envs.metaworld.factors import FACTORS, SIZED, Variation, draw_factors, model_fields, object_body
 from metarl.envs.metaworld.rewards.catalog import TASKS
 from metarl.envs.metaworld.suite import ML1Config, ML10Config
+from metarl.envs.toy.point import PointTasks
 from metarl.errors import MetarlError
 from metarl.evaluation.factors import factors_of_tasks
 from metarl.evaluation.record import Evaluation
 from metarl.reporting.tables import factor_table
 from metarl.success_bonus import with_success_bonus
-from metarl.tasks import Split
+from metarl.tasks import Parameter, Split
+from metarl.types import Task
 
 ALL = tuple(FACTORS)
 CHANGING = ("size", "mass", "friction")
@@ -179,6 +181,16 @@ def test_a_table_has_the_tasks_below_in_and_above_the_training_range() -> None:
         ("mass 0.5 to 2 (1)", 10.0),
         ("mass > 2 (2)", 30.0),
     ]
+
+
+def test_factors_come_in_the_order_of_the_tasks_whichever_families_have_them() -> None:
+    @dataclass(frozen=True)
+    class OneEach(PointTasks):
+        def describe_parameters(self, family: str) -> list[Parameter]:
+            return [Parameter(family, observed=False, trained=(0.0, 1.0))]
+
+    tasks = [Task(f"family{number}", (0.5,), f"task{number}") for number in range(20)]
+    assert [each.name for each in factors_of_tasks(OneEach(), tasks)] == [task.family for task in tasks]
 
 
 @pytest.mark.slow
