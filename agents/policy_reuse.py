@@ -239,13 +239,18 @@ class PolicyReuse:
         return State(tensors, {"updates": updates, "families": families, **order})
 
     def _own(self, tasks: Sequence[Task]) -> list[int]:
-        """Return each training task's expert: those of a family take its tasks in turn."""
+        """Return each training task's expert: those of a family take its tasks in turn.
+
+        Who has learned least often begins, so that none is left out where a meta-batch has fewer tasks of a
+        family than it has experts.
+        """
         seen, numbers = dict.fromkeys(self.owners, 0), list[int]()
+        by_updates = sorted(range(len(self.owners)), key=lambda number: self.experts[number].updates)
         for task in tasks:
             if task.family not in seen:
                 known = ", ".join(dict.fromkeys(self.owners))
                 raise MetarlError(f"Expected training tasks of {known}, got {task.family!r}.")
-            own = [number for number, family in enumerate(self.owners) if family == task.family]
+            own = [number for number in by_updates if self.owners[number] == task.family]
             numbers.append(own[seen[task.family] % len(own)])
             seen[task.family] += 1
         return numbers
@@ -290,10 +295,15 @@ def _can_rest(space: gymnasium.Space[object]) -> bool:
 
 
 def _spread(actor: RecurrentActor, factor: float) -> RecurrentActor:
-    """Return a policy with the deviation of its actions multiplied."""
+    """Return a policy with the deviation of its actions multiplied, and its bounds, which might undo that."""
     if factor == 1.0:
         return actor
-    return replace(actor, params={**actor.params, LOG_STD: actor.params[LOG_STD] + math.log(factor)})
+    policy = actor.policy
+    return replace(
+        actor,
+        policy=replace(policy, min_std=factor * policy.min_std, max_std=factor * policy.max_std),
+        params={**actor.params, LOG_STD: actor.params[LOG_STD] + math.log(factor)},
+    )
 
 
 def _solved(rollout: Rollout, tasks: Sequence[Task]) -> dict[str, float]:
