@@ -25,6 +25,8 @@ from metarl.text import shown
 from metarl.types import Params, Rollout, Task
 from metarl.vector_env import TaskVectorEnv, TensorVectorEnv
 
+SUCCESS = ("success", "success_at_first_step", "success_streak")
+"""Fields of a rollout that are None where its environment did not say."""
 LARGEST_RETURN = 1e18  # returns from here on are refused: the sum of some squares would overflow float32
 
 
@@ -212,16 +214,21 @@ def make_recorder(
 
 def join_tasks(rollouts: Sequence[Rollout]) -> Rollout:
     """Join rollouts of different tasks with the same episodes and horizon."""
-    if len(rollouts) == 1:
-        return rollouts[0]
-    parts = [rollout.tensors() for rollout in rollouts]
-    return Rollout.from_tensors({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+    return rollouts[0] if len(rollouts) == 1 else _join(rollouts, dim=0)
 
 
 def join_episodes(rollouts: Sequence[Rollout]) -> Rollout:
     """Join episodes of the same tasks, along K. They have the same horizon."""
+    return _join(rollouts, dim=1)
+
+
+def _join(rollouts: Sequence[Rollout], dim: int) -> Rollout:
+    """Join rollouts; success is known of all or not at all."""
     parts = [rollout.tensors() for rollout in rollouts]
-    return Rollout.from_tensors({name: torch.cat([part[name] for part in parts], dim=1) for name in parts[0]})
+    untold = {name for name in SUCCESS if not all(name in part for part in parts)}
+    return Rollout.from_tensors(
+        {name: torch.cat([part[name] for part in parts], dim) for name in parts[0] if name not in untold}
+    )
 
 
 def _stacked(steps: Sequence[Params], mask: torch.Tensor) -> Params:

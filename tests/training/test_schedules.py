@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from metarl.config import EvaluationConfig, ExperimentConfig, SamplingConfig
 from metarl.errors import MetarlError, Stopped
 from metarl.meta_learner import Plan
 from metarl.plugins import entry_points
-from metarl.rollouts.collect import collect, join_tasks
+from metarl.rollouts.collect import collect, join_episodes, join_tasks
 from metarl.storage.metrics import read_metrics
 from metarl.training import runs
 from metarl.training.meta_iteration import mean_metrics, meta_iteration
@@ -23,7 +24,7 @@ from metarl.types import Rollout, Task
 from support import replay_agent
 from support.programs import REPLAY, Trap, errors, outcome, point_config, resume, run
 from support.replay_agent import ReplayAgentConfig
-from support.tiny import ClimbEnv, StrideAgent, climb
+from support.tiny import ClimbEnv, StrideAgent, climb, random_rollout
 
 SCHEDULED = (*REPLAY, "--agent.planned", "--sampling.training-tasks", "5", "--agent.capacity", "800")
 TASKS = [climb(float(n)) for n in range(5)]
@@ -141,6 +142,22 @@ def test_joined_rollouts_are_those_of_all_tasks_at_once() -> None:
     whole = collected(TASKS).tensors()
     assert joined.keys() == whole.keys()
     assert all(torch.equal(joined[name], whole[name]) for name in whole)
+
+
+@pytest.mark.parametrize("join", [join_tasks, join_episodes])
+def test_success_that_not_all_report_is_not_known_of_those_joined(
+    join: Callable[[Sequence[Rollout]], Rollout],
+) -> None:
+    silent = random_rollout(0)
+    yes = torch.ones(silent.mask.shape[:2], dtype=torch.bool)
+    telling = replace(silent, success=yes, success_at_first_step=yes, success_streak=yes.long())
+    for rollouts in ([silent, telling], [telling, silent]):
+        joined = join(rollouts)
+        assert joined.success is joined.success_at_first_step is joined.success_streak is None
+        assert joined.num_steps == 2 * silent.num_steps
+    both = join([telling, telling])
+    assert both.success is not None
+    assert both.success.numel() == 2 * yes.numel()
 
 
 def scheduled_config(**sampling: int) -> ExperimentConfig:
