@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from annotated_types import Ge, Gt, Le
 
+from metarl.action_map import MapsActions, describe_actions
 from metarl.agents.rl2 import RL2, RL2Config
 from metarl.config import SamplingConfig
 from metarl.errors import MetarlError, Stopped, require
@@ -86,9 +87,10 @@ class PolicyReuseConfig(RL2Config):
             )
         if isinstance(suite.action_space, gymnasium.spaces.Discrete) and self.spreads != (1.0,):
             raise MetarlError(f"Choices have no deviation, so spreads must be (1.0,), got {self.spreads}.")
-        if self.hold_at is not None and not _can_rest(suite.action_space):
+        if self.hold_at is not None and not _can_rest(suite):
             raise MetarlError(
-                f"hold_at takes actions of which 0 is one that moves nothing, got {suite.action_space}."
+                "hold_at takes actions of which 0 is one that moves nothing, got "
+                f"{describe_actions(suite.action_space, suite)}."
             )
         seeds = np.random.SeedSequence(seed).generate_state(number, np.uint64)
         experts = [self.recurrent(suite, seed=int(own >> np.uint64(1)), device=device) for own in seeds]
@@ -289,9 +291,13 @@ def choose_experts(agent: PolicyReuse, experts: Sequence[int]) -> PolicyReuse:
     return chosen
 
 
-def _can_rest(space: gymnasium.Space[object]) -> bool:
-    """Return whether 0 is an action."""
-    return isinstance(space, gymnasium.spaces.Box) and bool(np.all((space.low <= 0) & (space.high >= 0)))
+def _can_rest(suite: TaskDistribution) -> bool:
+    """Return whether 0 is an action, and reaches the environment as 0."""
+    space = suite.action_space
+    if not isinstance(space, gymnasium.spaces.Box) or not np.all((space.low <= 0) & (space.high >= 0)):
+        return False
+    mapped = suite.action_map if isinstance(suite, MapsActions) else None
+    return mapped is None or not mapped(np.zeros((1, *space.shape))).any()
 
 
 def _spread(actor: RecurrentActor, factor: float) -> RecurrentActor:

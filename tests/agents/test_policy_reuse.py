@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box
 
+from metarl.action_map import ActionMap
 from metarl.agents.policy_reuse import PolicyReuse, PolicyReuseConfig, choose_experts, join_libraries
 from metarl.config import AgentConfig, MeasurementConfig, SamplingConfig
 from metarl.envs.toy.cart_pole import CartPoleConfig
@@ -212,6 +214,21 @@ def test_only_actions_that_may_be_zero_can_hold_still() -> None:
         replace(TINY, hold_at=0.9).build(
             CartPoleConfig(horizon=5).build(), seed=0, device=torch.device("cpu"), sampling=SamplingConfig()
         )
+
+
+def test_an_action_that_another_one_stands_for_in_the_environment_cannot_hold_still() -> None:
+    @dataclass(frozen=True)
+    class Mapped(LeftAndRight):
+        action_map: ActionMap | None = None
+
+    built = {"seed": 0, "device": torch.device("cpu"), "sampling": SamplingConfig()}
+    for low, fits in ((-1.0, True), (-0.5, False), (0.0, False)):
+        suite = Mapped(action_map=ActionMap(Box(low, 1.0, (1,), np.float32)))
+        if fits:
+            replace(TINY, hold_at=0.9).build(suite, **built)
+            continue
+        with pytest.raises(MetarlError, match=r"moves nothing, got .* rescaled from -1..1 to Box"):
+            replace(TINY, hold_at=0.9).build(suite, **built)
 
 
 def test_an_expert_that_was_never_tried_is_never_best() -> None:
