@@ -206,7 +206,7 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
             built_from.agent_class = cls
 
     def __init__(self, config: ConfigT, policy: MetaPolicy, params: Params) -> None:
-        self.config, self.policy = config, policy
+        self.config, self.policy, self._unscaled = config, policy, policy
         self.adaptation_steps, self.device = config.adaptation_steps, device_of(params)
         self.params = policy.within_bounds(params)
         """Theta: the parameters of the policy and of the inner rule."""
@@ -357,7 +357,10 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
         loaded = take_saved(self._tensors(), state.tensors)
         if self.config.observation_scale:
             [self.moments] = load_moments(loaded, ["observations"])
-            self.policy = self.policy.scaled(self.moments.scale)
+            # before anything was seen, observations are read as they are
+            self.policy = (
+                self._unscaled.scaled(self.moments.scale) if self.moments.seen > 0 else self._unscaled
+            )
         self.params = self.policy.within_bounds({name: loaded[name] for name in self.params})
         self.outer_state = {name: loaded[name] for name in self.outer_state}
 

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from annotated_types import Ge, Gt, Le
 
+from metarl.action_map import MapsActions, describe_actions
 from metarl.agents.rl2 import RL2, RL2Config
 from metarl.config import SamplingConfig
 from metarl.errors import MetarlError, Stopped, require
@@ -86,9 +87,10 @@ class PolicyReuseConfig(RL2Config):
             )
         if isinstance(suite.action_space, gymnasium.spaces.Discrete) and self.spreads != (1.0,):
             raise MetarlError(f"Choices have no deviation, so spreads must be (1.0,), got {self.spreads}.")
-        if self.hold_at is not None and not _can_rest(suite.action_space):
+        if self.hold_at is not None and not _can_rest(suite):
             raise MetarlError(
-                f"hold_at takes actions of which 0 is one that moves nothing, got {suite.action_space}."
+                "hold_at takes actions of which 0 is one that moves nothing, got "
+                f"{describe_actions(suite.action_space, suite)}."
             )
         seeds = np.random.SeedSequence(seed).generate_state(number, np.uint64)
         experts = [self.recurrent(suite, seed=int(own >> np.uint64(1)), device=device) for own in seeds]
@@ -239,13 +241,18 @@ class PolicyReuse:
         return State(tensors, {"updates": updates, "families": families, **order})
 
     def _own(self, tasks: Sequence[Task]) -> list[int]:
-        """Return each training task's expert: those of a family take its tasks in turn."""
+        """Return each training task's expert: those of a family take its tasks in turn.
+
+        Who has learned least often begins, so that none is left out where a meta-batch has fewer tasks of a
+        family than it has experts.
+        """
         seen, numbers = dict.fromkeys(self.owners, 0), list[int]()
+        by_updates = sorted(range(len(self.owners)), key=lambda number: self.experts[number].updates)
         for task in tasks:
             if task.family not in seen:
                 known = ", ".join(dict.fromkeys(self.owners))
                 raise MetarlError(f"Expected training tasks of {known}, got {task.family!r}.")
-            own = [number for number, family in enumerate(self.owners) if family == task.family]
+            own = [number for number in by_updates if self.owners[number] == task.family]
             numbers.append(own[seen[task.family] % len(own)])
             seen[task.family] += 1
         return numbers
@@ -284,16 +291,25 @@ def choose_experts(agent: PolicyReuse, experts: Sequence[int]) -> PolicyReuse:
     return chosen
 
 
-def _can_rest(space: gymnasium.Space[object]) -> bool:
-    """Return whether 0 is an action."""
-    return isinstance(space, gymnasium.spaces.Box) and bool(np.all((space.low <= 0) & (space.high >= 0)))
+def _can_rest(suite: TaskDistribution) -> bool:
+    """Return whether 0 is an action, and reaches the environment as 0."""
+    space = suite.action_space
+    if not isinstance(space, gymnasium.spaces.Box) or not np.all((space.low <= 0) & (space.high >= 0)):
+        return False
+    mapped = suite.action_map if isinstance(suite, MapsActions) else None
+    return mapped is None or not mapped(np.zeros((1, *space.shape))).any()
 
 
 def _spread(actor: RecurrentActor, factor: float) -> RecurrentActor:
-    """Return a policy with the deviation of its actions multiplied."""
+    """Return a policy with the deviation of its actions multiplied, and its bounds, which might undo that."""
     if factor == 1.0:
         return actor
-    return replace(actor, params={**actor.params, LOG_STD: actor.params[LOG_STD] + math.log(factor)})
+    policy = actor.policy
+    return replace(
+        actor,
+        policy=replace(policy, min_std=factor * policy.min_std, max_std=factor * policy.max_std),
+        params={**actor.params, LOG_STD: actor.params[LOG_STD] + math.log(factor)},
+    )
 
 
 def _solved(rollout: Rollout, tasks: Sequence[Task]) -> dict[str, float]:

@@ -355,7 +355,15 @@ class RL2:
         # the recurrence over whole trials is read once more, without a graph
         parts = self._parts(torch.arange(len(start), device=self.device), len(features))
         memory = torch.cat(parallel_map(starts, parts), dim=1).flatten(0, 1)
-        return Sequences(cut(features), memory, cut(acted), Experience(*(cut(part) for part in experience)))
+        chunked = Experience(*(cut(part) for part in experience))
+        # a chunk after its trial's end has no step to learn from, nor may a minibatch be made of such alone
+        used = chunked.live.any(dim=0).nonzero().squeeze(1)
+        return Sequences(
+            cut(features).index_select(1, used),
+            memory[used],
+            cut(acted).index_select(1, used),
+            chunked.of_trials(used),
+        )
 
     def _experience(self, trials: Trials) -> Experience:
         """Return trials for PPO, with rewards in units of the returns' deviation."""

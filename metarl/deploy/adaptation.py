@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from metarl.deploy.episodes import UNSAFE, Episode
-from metarl.deploy.policy import Acting, Policy, divergence
+from metarl.deploy.policy import Acting, Policy, Slot, divergence
 from metarl.deploy.settings import GuardSettings
 from metarl.functional.random_streams import Purpose, make_rng
 from metarl.meta_learner import MetaLearner, inputs_at_start
@@ -106,7 +106,13 @@ class Adaptation:
         generator = torch.Generator(self.policy.actor.device)
         generator.manual_seed(int(self._rng("episode", episode).integers(2**63)))
         plan = self._plan
-        return Acting(self.policy, plan.action_size, generator, deterministic=plan.deterministic)
+        return Acting(
+            self.policy,
+            plan.action_size,
+            generator,
+            deterministic=plan.deterministic,
+            slot=Slot(len(self._pool) % plan.episodes, plan.episodes),
+        )
 
     @one_thread()
     def take(self, number: int, episode: Episode) -> list[Decision]:

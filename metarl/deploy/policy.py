@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,24 @@ class ShowsDistribution(Protocol):
         """Return the distribution of actions, ``[M, K, A]``."""
 
 
+@runtime_checkable
+class DiffersByEpisode(Protocol):
+    """An actor with another policy for each of a task's episodes, as experts that are tried in turn."""
+
+    def of_episode(self, episode: torch.Tensor, episodes: int) -> Actor:
+        """Return the policy of one of a task's ``episodes``, by its number ``[M]``, for K = 1."""
+
+
+class Slot(NamedTuple):
+    """One of the episodes that a step learns from, which a robot plays one after another."""
+
+    number: int = 0
+    of: int = 1
+
+
+FIRST = Slot()
+
+
 @dataclass(frozen=True)
 class Policy:
     """An actor with M = K = 1, and the last step of its trial."""
@@ -38,19 +56,35 @@ class Policy:
         actor = agent.adapt(self.actor, rollout, rng)
         return Policy(actor, last_step(rollout) if agent.trial == "sequential" else None)
 
-    def start(self, action_size: int) -> LastStep:
-        """Return what an episode starts from."""
-        return trial_start(self.actor, (1, 1), action_size) if self.after is None else self.after
+    def start(self, action_size: int, slot: Slot = FIRST) -> LastStep:
+        """Return what an episode starts from, such as a latent that is drawn for each."""
+        if self.after is not None:
+            return self.after
+        start, own = trial_start(self.actor, (1, slot.of), action_size), slice(slot.number, slot.number + 1)
+        memory = {name: value[:, own].contiguous() for name, value in start.memory.items()}
+        return LastStep(memory, start.actions[:, own], start.rewards[:, own])
+
+    def actor_of(self, slot: Slot) -> Actor:
+        """Return what acts in an episode."""
+        if not isinstance(self.actor, DiffersByEpisode):
+            return self.actor
+        return self.actor.of_episode(torch.tensor([slot.number], device=self.actor.device), slot.of)
 
 
 class Acting:
     """A policy that steps along an episode."""
 
     def __init__(
-        self, policy: Policy, action_size: int, generator: torch.Generator, *, deterministic: bool
+        self,
+        policy: Policy,
+        action_size: int,
+        generator: torch.Generator,
+        *,
+        deterministic: bool,
+        slot: Slot = FIRST,
     ) -> None:
-        self._actor, self._generator = policy.actor, None if deterministic else generator
-        before = policy.start(action_size)
+        self._actor, self._generator = policy.actor_of(slot), None if deterministic else generator
+        before = policy.start(action_size, slot)
         self.memory, self._action, self._reward = before.memory, before.actions, before.rewards
         self._is_first = True
 

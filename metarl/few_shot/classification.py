@@ -151,6 +151,7 @@ def train_encoder(
         MetarlError: if the encoder does not return ``[B, E]``, or a number is out of range.
     """
     require(learning_rate > 0, "learning_rate must be positive", learning_rate)
+    require(num_iterations is None or num_iterations >= 1, "num_iterations must be 1 or more", num_iterations)
     trained = copy.deepcopy(encoder)
     optimizer = torch.optim.Adam(trained.parameters(), lr=learning_rate)
     for number, episode in enumerate(itertools.islice(episodes, num_iterations), start=1):

@@ -15,6 +15,7 @@ from torch.nn.functional import smooth_l1_loss
 from metarl.errors import Stopped
 from metarl.functional.distributions import Distribution, entropy, kl_divergence, log_prob
 from metarl.learning.gradient_descent import LossAndMetrics, loss_and_gradient
+from metarl.learning.surrogates import live_ratio
 from metarl.settings import Settings
 from metarl.types import Params
 
@@ -103,7 +104,7 @@ def ppo_loss(
     weights = experience.live / total.clamp(min=1)
     new_log_probs = log_prob(policy, experience.actions)
     # equation 7: min(r A, clip(r, 1 - epsilon, 1 + epsilon) A), with r the likelihood ratio
-    ratio = torch.exp(new_log_probs - experience.log_probs)
+    ratio = live_ratio(new_log_probs, experience.log_probs, experience.live)
     held = ratio.clamp(1 - config.clip, 1 + config.clip)
     gain = torch.minimum(ratio * experience.advantages, held * experience.advantages)
     policy_loss = -(weights * gain).sum()

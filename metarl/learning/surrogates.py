@@ -19,12 +19,21 @@ import torch
 from metarl.learning.advantages import Batch
 
 
+def live_ratio(log_probs: torch.Tensor, old_log_probs: torch.Tensor, live: torch.Tensor) -> torch.Tensor:
+    """Return ``pi / pi_old`` where ``live``, and one elsewhere.
+
+    Past an episode's end a density is of zeros, and may be too large for float32: infinity times a weight of
+    zero is no number.
+    """
+    return torch.exp((log_probs - old_log_probs).where(live, 0.0))
+
+
 def likelihood_ratio(log_probs: torch.Tensor, old_log_probs: torch.Tensor, batch: Batch) -> torch.Tensor:
     """Return losses ``-mean_t A_t pi(a_t|s_t) / pi_old(a_t|s_t)``.
 
     Source: Rothfuss et al. 2019, ProMP (arXiv 1810.06784), section 6, the inner objective.
     """
-    ratio = torch.exp(log_probs - old_log_probs)
+    ratio = live_ratio(log_probs, old_log_probs, batch.weights > 0)
     return -(batch.weights * batch.advantages * ratio).sum(dim=1)
 
 
@@ -61,7 +70,7 @@ def clipped_ratio(
 
     ``r_t = pi / pi_old``. Source: Schulman et al. 2017, PPO (arXiv 1707.06347), equation 7.
     """
-    ratio = torch.exp(log_probs - old_log_probs)
+    ratio = live_ratio(log_probs, old_log_probs, batch.weights > 0)
     held = ratio.clamp(1 - clip, 1 + clip)
     gains = torch.minimum(ratio * batch.advantages, held * batch.advantages)
     return -(batch.weights * gains).sum(dim=1)

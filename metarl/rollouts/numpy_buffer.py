@@ -71,6 +71,8 @@ class HostRecorder:
         """Step and record actions and outcomes; return rewards ``[M, K]``."""
         slots, row = len(self.slot_tasks), self.actions[step]
         row[:] = action.actions.reshape(row.shape).cpu().numpy()
+        if not self.live.all():
+            row[~self.live] = 0  # what is chosen for an ended episode counts for nothing, NaN too
         self.log_probs[step] = action.log_probs.reshape(-1).cpu().numpy()
         self._check_finite("action", row, step)
         # slots without a task get zeros
@@ -90,13 +92,13 @@ class HostRecorder:
         """Write a step's results without silent casts."""
         slots, used = len(self.slot_tasks), self._used
         self._shown, rewards, terminated, truncated, infos = cast("_Returned", returned)
-        self._write("reward", self.rewards[step], reals(rewards, used, "rewards")[:slots], step)
+        # rewards and success are read of running episodes only: an idle slot may go on being paid for success
+        running = used.copy()
+        running[:slots] = self.live
+        self._write("reward", self.rewards[step], reals(rewards, running, "rewards")[:slots], step)
         self.terminated[step] = truths(terminated, used, "terminated")[:slots]
         self.truncated[step] = truths(truncated, used, "truncated")[:slots]
         if "success" in infos:
-            # success is read of running episodes only
-            running = used.copy()
-            running[:slots] = self.live
             solved = truths(infos["success"], running, "infos['success']")[:slots]
             self.success = solved if self.success is None else self.success | solved
             if step == 0:

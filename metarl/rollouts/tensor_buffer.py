@@ -54,13 +54,15 @@ class TensorRecorder:
         if step == 0:
             self.actions = self._empty(self._horizon, width=drawn.shape[1])
             self._sent = torch.zeros(len(self._shown), drawn.shape[1], device=self._shown.device)
-        self.actions[step] = drawn.detach()
+        # what is chosen for an ended episode counts for nothing, NaN too
+        self.actions[step] = drawn.detach().where(self.live.unsqueeze(1), 0.0)
         self.log_probs[step] = action.log_probs.detach().reshape(-1)
         self._sent[:slots] = self.actions[step]
         returned = self._env.step_tensors(self._sent)
         self._check_kinds(returned, step)
         self._shown, rewards, terminated, truncated, success = returned
-        self.rewards[step] = rewards[:slots]
+        # a slot that is over may go on being paid for success
+        self.rewards[step] = rewards[:slots].where(self.live, 0.0)
         self.terminated[step], self.truncated[step] = terminated[:slots], truncated[:slots]
         if success is not None:
             # a slot that is over may go on reporting success

@@ -28,6 +28,7 @@ from metarl.envs.toy.point import PointTasks
 from metarl.errors import MetarlError
 from metarl.functional.params import detach, flatten, gradient, requires_grad, unflatten
 from metarl.learning.advantages import estimate_advantages
+from metarl.meta_learner import inputs_at_start
 from metarl.networks.context_policies import CONTEXT
 from metarl.rollouts.collect import collect
 from metarl.types import Params, Rollout
@@ -264,6 +265,19 @@ def test_observations_are_read_on_the_scale_of_all_earlier_meta_batches(name: st
     for agent in (scaled, plain):
         agent.update(second)
     torch.testing.assert_close(flatten(scaled.params), flatten(plain.params), rtol=1e-4, atol=1e-6)
+
+
+@NAMES
+def test_an_agent_that_has_seen_nothing_is_loaded_as_it_was(name: str) -> None:
+    agent, loaded = (AGENTS[name](observation_scale=True) for _ in range(2))
+    unseen = agent.state()
+    loaded.update([tiny.random_rollout(number, episodes=3, steps=4) for number in (0, 1)])
+    loaded.load_state(unseen)
+    # also beyond the ten deviations that a scale lets through
+    inputs = inputs_at_start(torch.full((1, 1, 3), 50.0, dtype=torch.float64), 2)
+    shown = (one.initial_actor(1).distribution(inputs, {}) for one in (agent, loaded))
+    for own, other in zip(*shown, strict=True):
+        assert torch.equal(own, other)
 
 
 def test_context_is_on_no_scale() -> None:

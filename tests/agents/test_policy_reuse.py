@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box
 
+from metarl.action_map import ActionMap
 from metarl.agents.policy_reuse import PolicyReuse, PolicyReuseConfig, choose_experts, join_libraries
 from metarl.config import AgentConfig, MeasurementConfig, SamplingConfig
 from metarl.envs.toy.cart_pole import CartPoleConfig
@@ -159,6 +161,13 @@ def test_experts_are_tried_with_other_deviations_after_their_own() -> None:
     assert trained.kept.tolist() == [agent.families.index(RIGHT)]
 
 
+def test_a_factor_of_the_deviation_holds_at_the_bounds_of_training() -> None:
+    bounds = {"min_std": 0.5, "initial_std": 0.5, "max_std": 0.5}
+    agent = agent_of(replace(ONE_EACH, spreads=(1.0, 0.5, 4.0), **bounds))
+    stds = [player.acting._std.item() for player in agent.initial_actor(1, agent_contract.rng()).experts]
+    assert stds == pytest.approx([0.5, 0.5, 0.25, 0.25, 2.0, 2.0])
+
+
 @pytest.mark.parametrize("spreads", [(), (2.0,), (1.0, 1.0)])
 def test_spreads_without_one_or_with_one_twice_are_refused(spreads: tuple[float, ...]) -> None:
     with pytest.raises(MetarlError, match="spreads must be different factors, 1 among them"):
@@ -207,6 +216,21 @@ def test_only_actions_that_may_be_zero_can_hold_still() -> None:
         )
 
 
+def test_an_action_that_another_one_stands_for_in_the_environment_cannot_hold_still() -> None:
+    @dataclass(frozen=True)
+    class Mapped(LeftAndRight):
+        action_map: ActionMap | None = None
+
+    built = {"seed": 0, "device": torch.device("cpu"), "sampling": SamplingConfig()}
+    for low, fits in ((-1.0, True), (-0.5, False), (0.0, False)):
+        suite = Mapped(action_map=ActionMap(Box(low, 1.0, (1,), np.float32)))
+        if fits:
+            replace(TINY, hold_at=0.9).build(suite, **built)
+            continue
+        with pytest.raises(MetarlError, match=r"moves nothing, got .* rescaled from -1..1 to Box"):
+            replace(TINY, hold_at=0.9).build(suite, **built)
+
+
 def test_an_expert_that_was_never_tried_is_never_best() -> None:
     scores = torch.tensor([[-3.0, 0.0, -2.0]], dtype=torch.float64)
     earned = Earned(scores, scores.float(), torch.tensor([[1, 0, 1]]))
@@ -232,6 +256,16 @@ def test_a_task_is_trained_on_by_an_expert_of_its_family_and_by_those_in_turn() 
     assert isinstance(actor, ReusingActor)
     # experts 0 and 2 are those of the left, 1 and 3 those of the right
     assert actor.kept.tolist() == [0, 1, 3, 2, 0]
+
+
+def test_experts_of_a_family_learn_in_turn_where_a_meta_batch_has_one_task_of_it() -> None:
+    suite, agent = LeftAndRight(), agent_of(replace(TINY, experts_per_family=2))
+    left, right = (next(task for task in suite.tasks("train") if task.family == one) for one in (LEFT, RIGHT))
+    counts = []
+    for _ in range(4):
+        train(agent, suite, [left, right])
+        counts.append([expert.updates for expert in agent.experts])
+    assert counts == [[1, 1, 0, 0], [1, 1, 1, 1], [2, 2, 1, 1], [2, 2, 2, 2]]
 
 
 def test_slots_act_as_their_experts_alone_would() -> None:

@@ -141,6 +141,21 @@ def test_chunks_change_how_far_gradients_flow_and_nothing_else() -> None:
         assert whole[name] == pytest.approx(chunked[name], abs=1e-5)
 
 
+def test_chunks_after_a_trials_end_are_no_part_of_a_minibatch() -> None:
+    agent = agent_of(replace(TINY, trial_episodes=1, chunk_steps=2, epochs=1, minibatches=100))
+    [rollout] = agent_contract.meta_batch(agent)
+    mask = torch.zeros_like(rollout.mask)
+    mask[..., 0] = True
+    mask[0, 0] = True  # one trial lasts, all others end at once
+    sequences = agent.sequences(join_trials([replace(rollout, mask=mask)]))
+    assert sequences.experience.live.any(dim=0).all()
+    assert sequences.experience.live.sum() == mask.sum()
+    expected = mask[..., 0].numel() - 1 + -(-mask.shape[-1] // 2)
+    assert sequences.features.shape[1] == len(sequences.memory) == sequences.acted.shape[1] == expected
+    metrics = agent_contract.update(agent, [replace(rollout, mask=mask)])
+    assert metrics["steps"] == expected
+
+
 @pytest.fixture
 def three_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Split every minibatch and every baseline into three parts, as large ones are."""

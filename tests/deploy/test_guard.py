@@ -17,6 +17,7 @@ from scipy.stats._distn_infrastructure import rv_frozen
 from metarl import deploy
 from metarl.agents.gradient_based import AdaptedPolicy
 from metarl.agents.maml_trpo import MAMLTRPOConfig
+from metarl.agents.policy_reuse import PolicyReuseConfig
 from metarl.config import SamplingConfig
 from metarl.deploy.adaptation import Adaptation, Plan
 from metarl.deploy.episodes import End, Episode
@@ -24,11 +25,15 @@ from metarl.deploy.policy import Policy, divergence
 from metarl.deploy.settings import DeploySettings, GuardSettings
 from metarl.envs.toy.point import PointConfig
 from metarl.functional.distributions import Gaussian
+from metarl.learning.reusing_actor import EXPERT, ReusingActor
+from metarl.meta_learner import inputs_at_start
 from metarl.networks.policies import GaussianMLPPolicy
+from metarl.networks.posterior_actor import LATENT
 from metarl.training.adapted_agent import read_path
 from support.robots import FAMILIES, HORIZON, Table, untrained_run
 from support.tiny import StrideActor, StrideAgent, random_rollout
 
+EXPERTS = PolicyReuseConfig(experts_per_family=4, memory_size=4, embedding_size=4)
 PLAN = Plan(steps=3, episodes=2, horizon=1, action_size=1, deterministic=True, seed=0, guard=GuardSettings())
 
 
@@ -136,6 +141,33 @@ def test_no_more_adaptations_are_tried_than_the_plan_has() -> None:
 def integrated_divergence(p: rv_frozen, q: rv_frozen) -> float:
     """Return KL(p || q) by quadrature."""
     return float(quad(lambda x: p.pdf(x) * (p.logpdf(x) - q.logpdf(x)), p.ppf(1e-9), p.ppf(1 - 1e-9))[0])
+
+
+@pytest.mark.parametrize("family", ["pearl", "policy-reuse"])
+def test_a_steps_episodes_begin_as_differently_as_slots_do(family: str) -> None:
+    suite, config = PointConfig(horizon=3).build(), {**FAMILIES, "policy-reuse": EXPERTS}[family]
+    agent = config.build(suite, seed=0, device=torch.device("cpu"), sampling=SamplingConfig())
+    adaptation = Adaptation(agent, replace(PLAN, steps=1, episodes=4, horizon=3, action_size=2))
+    slots = adaptation.policy.actor
+    observed = inputs_at_start(torch.zeros(1, 4, 2), 2)
+    expected = slots.act(observed, slots.initial_memory(4), None)[0].extras.get(EXPERT)
+    latents = slots.initial_memory(4).get(LATENT)
+    for number in range(4):
+        acting = adaptation.acting(number)
+        if latents is not None:
+            assert torch.equal(acting.memory[LATENT][0, 0], latents[0, number])
+        seen = np.zeros((1, 2), np.float32)
+        extras = acting.act(seen[0]).extras
+        if expected is not None:
+            assert extras[EXPERT].item() == expected[0, number]
+        one = np.full(1, number, np.float32)
+        adaptation.take(number, Episode(seen, seen, 0 * one, one, (None,), End.HORIZON, seen[0]))
+    # all experts were tried, each by its slot, and the one of the last episode earned most
+    actor = adaptation.policy.actor
+    if expected is not None:
+        assert isinstance(actor, ReusingActor)
+        assert actor.earned.episodes.tolist() == [[1, 1, 1, 1]]
+        assert actor.kept.tolist() == [expected[0, 3]]
 
 
 def test_divergence_is_that_of_numerical_integration() -> None:

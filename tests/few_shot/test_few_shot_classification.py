@@ -136,6 +136,12 @@ def test_an_encoder_that_returns_no_vectors_is_refused() -> None:
         embed(nn.Sequential(nn.Linear(2, 1), nn.Flatten(0)), episode)
 
 
+@pytest.mark.parametrize("number", [-1, 0])
+def test_training_for_no_iterations_is_refused(number: int) -> None:
+    with pytest.raises(MetarlError, match=f"num_iterations must be 1 or more, but it is {number}"):
+        train_encoder(nn.Linear(2, 2), [], prototypical_logits, 1e-2, num_iterations=number)
+
+
 def noisy_classes(seed: int, count: int) -> list[torch.Tensor]:
     """Return classes that differ in one of ten entries, whose other nine are loud noise."""
     generator = torch.Generator().manual_seed(seed)

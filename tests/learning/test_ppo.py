@@ -12,7 +12,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.distributions import DiagGaussianDistribution
 
 from metarl.errors import MetarlError
-from metarl.functional.distributions import Gaussian
+from metarl.functional.distributions import Gaussian, log_prob
 from metarl.learning.gradient_descent import LossAndMetrics
 from metarl.learning.ppo import (
     Experience,
@@ -188,3 +188,16 @@ def test_short_gradient_is_left_alone() -> None:
 def test_setting_of_zero_is_refused(setting: str) -> None:
     with pytest.raises(MetarlError, match=setting):
         PPOConfig(**{setting: 0})
+
+
+def test_a_density_too_large_for_float32_past_a_trials_end_changes_nothing() -> None:
+    # a step of 40 actions, and one past the end, where the recorded density is zero
+    mean, log_std = torch.zeros(2, 1, 40, requires_grad=True), torch.full((2, 1, 40), -4.0)
+    policy, live = Gaussian(mean, log_std), torch.tensor([[True], [False]])
+    acted = log_prob(policy, torch.zeros(2, 1, 40)).detach() * live
+    ones = torch.ones(2, 1) * live
+    experience = Experience(torch.zeros(2, 1, 40), acted, ones, 0 * ones, 0 * ones, live)
+    loss, metrics = ppo_loss(policy, None, policy, experience, PPOConfig())
+    assert loss.item() == -1.0
+    assert metrics["clipped"] == 0.0
+    assert torch.autograd.grad(loss, mean)[0].isfinite().all()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -195,3 +197,17 @@ def test_likelihood_ratio_by_hand() -> None:
     log_probs = torch.tensor([[2.0, 1.0, 0.5, 1.0]], dtype=torch.float64).log()
     loss = likelihood_ratio(log_probs, torch.zeros(1, 4).double(), by_hand([1.0, 2.0, 4.0, -1.0]))
     assert float(loss) == pytest.approx(-(2.0 + 2.0 + 2.0 - 1.0) / 4)
+
+
+@pytest.mark.parametrize("loss", [likelihood_ratio, partial(clipped_ratio, clip=0.2)])
+def test_a_density_too_large_for_float32_past_an_episodes_end_changes_nothing(
+    loss: Callable[..., torch.Tensor],
+) -> None:
+    weights = torch.tensor([[0.5, 0.5, 0.0]])
+    none = torch.zeros(1, 3, 1)
+    batch = Batch(none, none, torch.tensor([[1.0, -2.0, 0.0]]), weights, torch.zeros(1, 3), horizon=3)
+    log_probs = torch.tensor([[0.0, 0.0, 1000.0]], requires_grad=True)
+    value = loss(log_probs, batch.log_probs, batch)
+    assert value.item() == 0.5
+    (slope,) = torch.autograd.grad(value.sum(), log_probs)
+    assert slope.tolist() == [[-0.5, 1.0, 0.0]]
