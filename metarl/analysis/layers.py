@@ -38,13 +38,13 @@ class Explainable(Actor, Protocol):
         """
 
 
-def explainable(actor: Actor) -> Explainable:
-    """Return an actor with visible parameters, or refuse."""
+def explainable(actor: Actor, agent: str = "one") -> Explainable:
+    """Return an actor with visible parameters, or refuse, naming the ``agent``."""
     if isinstance(actor, Explainable):
         return actor
     raise MetarlError(
         "Expected an agent that adapts by changing its policy's parameters, as maml-trpo does, and shows "
-        f"them, got one that acts with {type(actor).__name__}."
+        f"them, got {agent}, which adapts without changing them or hides them."
     )
 
 

@@ -170,8 +170,12 @@ class Journal:
 
     def _line(self, data: dict[str, Json]) -> None:
         line = json.dumps(data).encode() + b"\n"
-        while line:
-            line = line[os.write(self._file.fileno(), line) :]
+        try:
+            while line:
+                line = line[os.write(self._file.fileno(), line) :]
+        except OSError as error:
+            error.filename = str(self.path)  # a descriptor's error names no file
+            raise
 
 
 def episode_file(folder: Path, number: int) -> Path:

@@ -6,6 +6,7 @@ Sweeps, comparisons and the scripts write them here.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,12 @@ from metarl.storage.checkpoints import copy_newest
 from metarl.storage.files import write_json
 from metarl.storage.metrics import read_metrics
 from metarl.storage.run_folder import CHECKPOINTS, CONFIG, MEASURED, WEIGHTS
+from metarl.text import listed
 from metarl.training.evaluation_reader import Measured, read_json
 from metarl.training.runs import read_config
 from metarl.types import Json
+
+logger = logging.getLogger(__name__)
 
 MOST_BYTES = 2_000_000  # largest weights of a seed that a result keeps
 CONFIGS = "configs"  # folder of the configs of a result of several agents
@@ -48,6 +52,7 @@ def write_origins(output: Path, runs: Mapping[str, Sequence[Measured]]) -> list[
     """
     entries: list[Json] = []
     written: list[Path] = []
+    sizes: dict[Path, int | None] = {}
     for label, measured in runs.items():
         for each in measured:
             folder = each.path.parent
@@ -56,6 +61,7 @@ def write_origins(output: Path, runs: Mapping[str, Sequence[Measured]]) -> list[
             size = copy_newest(folder / CHECKPOINTS, target, MOST_BYTES)
             kept = size is not None and size <= MOST_BYTES
             written += [target] if kept else []
+            sizes[folder] = size
             entry: dict[str, Json] = {
                 "label": label,
                 "seed": seed,
@@ -67,10 +73,21 @@ def write_origins(output: Path, runs: Mapping[str, Sequence[Measured]]) -> list[
                 "weights_bytes": size,
             }
             entries.append(entry)
+    _tell_left_out(sizes)
     # last, so that the weights that it names are there
     content: dict[str, Json] = {"metarl": __version__, "runs": entries}
     write_json(output / MEASURED, content, indent=2)
     return [*written, output / MEASURED]
+
+
+def _tell_left_out(sizes: Mapping[Path, int | None]) -> None:
+    """Name the runs of which no weights are kept; ``sizes`` are None without a whole checkpoint."""
+    missing = [str(folder) for folder, size in sizes.items() if size is None]
+    large = [str(folder) for folder, size in sizes.items() if size is not None and size > MOST_BYTES]
+    reasons = {"no checkpoint there is whole": missing, f"they take more than {MOST_BYTES / 1e6:g} MB": large}
+    for reason, folders in reasons.items():
+        if folders:
+            logger.warning("The result keeps no weights of %s: %s.", listed(folders), reason)
 
 
 def write_configs(output: Path, runs: Mapping[str, Sequence[Measured]]) -> list[Path]:

@@ -30,10 +30,14 @@ def whole(value: float) -> str:
     return f"{value:,.0f}"
 
 
-def with_interval(interval: Interval, form: Form) -> str:
+def with_interval(interval: Interval, form: Form, unit: str = "") -> str:
     """Format a number with its interval, such as ``12.3 [11.0, 13.5]``."""
-    mean, low, high = map(form, interval)
-    return f"{mean} [{low}, {high}]"
+    return f"{form(interval.mean)}{unit} {brackets(interval, form)}".rstrip()
+
+
+def brackets(interval: Interval, form: Form) -> str:
+    """Format an interval; empty if it has no width, as that of one task's return."""
+    return f"[{form(interval.low)}, {form(interval.high)}]" if interval.low < interval.high else ""
 
 
 @dataclass(frozen=True)
@@ -111,5 +115,5 @@ def _cell(value: Value, form: Form) -> Cell | None:
     if value is None or isinstance(value, str):
         return Cell(value) if value else None
     if isinstance(value, Interval):
-        return Cell(form(value.mean), f"[{form(value.low)}, {form(value.high)}]", value.mean)
+        return Cell(form(value.mean), brackets(value, form), value.mean)
     return Cell(form(value), value=value)

@@ -186,8 +186,7 @@ def comparison_table(quantity: str, results: Sequence[ComparisonResult]) -> Tabl
     letters = [chr(ord("A") + place) for place in range(len(results) + 1)]
     lines = []
     for letter, result in zip(letters[1:], results, strict=True):
-        # "63 [55, 70]" becomes "63 % [55, 70]"
-        chance = with_interval(result.improvement, percent).replace(" ", " % ", 1)
+        chance = with_interval(result.improvement, percent, " %")
         lines.append(f"A beats {letter} on a task with a probability of {chance}")
         lines.append(f"A - {letter}: {with_interval(result.difference, form)}")
     first = results[0]

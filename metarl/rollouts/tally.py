@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Protocol, runtime_checkable
@@ -21,6 +22,14 @@ class FitsBaseline(Protocol):
 
     def baseline_features(self, observation_size: int) -> int:
         """Return the number of features of the baseline."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """From where on an agent's iteration counts as one in which something went wrong."""
+
+    baseline_features: int = 0  # features that a task's transitions must fit; 0 without a baseline
+    kl: float = math.inf  # nats of an update's divergence
 
 
 @dataclass(frozen=True)
@@ -88,15 +97,11 @@ def count_iteration(
     rollouts: Sequence[Rollout],
     actors: Sequence[Actor],
     metrics: Mapping[str, float],
-    baseline_features: int,
+    limits: Limits,
 ) -> Tally:
-    """Count one more meta-iteration.
-
-    ``actors`` collected the ``rollouts``, ``metrics`` are the update's; ``baseline_features`` are 0 without a
-    baseline.
-    """
+    """Count one more meta-iteration; ``actors`` collected the ``rollouts``, ``metrics`` are the update's."""
     counts, equal = count_rollouts(rollouts, actors), equal_rewards(rollouts)
-    happened = happenings(rollouts, metrics, counts, equal, baseline_features)
+    happened = happenings(rollouts, metrics, counts, equal, limits)
     return replace(
         tally,
         iterations=tally.iterations + 1,
@@ -112,7 +117,7 @@ def happenings(
     metrics: Mapping[str, float],
     counts: Counts,
     equal: bool,
-    baseline_features: int,
+    limits: Limits,
 ) -> dict[str, bool]:
     """Return which counted things happened in an iteration.
 
@@ -125,7 +130,8 @@ def happenings(
         "unchanged": counts.unchanged > 0 and not equal,
         # of agents that count powers of rewards
         "faint": metrics.get("largest_reward", 1.0) < LEAST_DEVIATION and not equal,
-        "baseline": any(r.num_steps < 2 * baseline_features * len(r.mask) for r in rollouts),
+        "baseline": any(r.num_steps < 2 * limits.baseline_features * len(r.mask) for r in rollouts),
+        "far": metrics.get("kl", 0.0) > limits.kl,
     }
 
 

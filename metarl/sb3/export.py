@@ -19,6 +19,7 @@ from metarl.sb3.vec_env import bounded
 from metarl.sb3.weights import to_sb3
 from metarl.storage.files import write_whole
 from metarl.tasks import TaskDistribution
+from metarl.text import listed
 from metarl.types import Params
 
 MODULES: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
@@ -48,10 +49,12 @@ def to_ppo(actor: Actor, task: int, suite: TaskDistribution, *, seed: int = 0) -
         MetarlError: if the actor is no Gaussian perceptron, or actions have no finite bounds.
     """
     if not isinstance(actor, MLPActor) or not isinstance(actor.policy, GaussianMLPPolicy):
-        memory = ", with a memory that PPO's policy does not have" if actor.initial_memory(1) else ""
+        # such as the memory of RL² and the latent of PEARL
+        inputs = listed([name.replace("_", " ") for name in actor.initial_memory(1)])
+        other = f"takes more than the observation ({inputs})" if inputs else "is another network"
         raise MetarlError(
-            "Only a policy that is a Gaussian perceptron can become a PPO MlpPolicy, but this agent acts "
-            f"with {type(actor).__name__}{memory}; export it with --output FILE.onnx instead."
+            "Only a policy that is a Gaussian perceptron can become a PPO MlpPolicy, but this agent's "
+            f"{other}; export it with --output FILE.onnx instead."
         )
     policy = actor.policy
     if policy.scale is not None:

@@ -45,7 +45,9 @@ def start_from_ppo(agent: MetaLearner, path: Path) -> None:
     state = agent.state()
     policy = agent.policy if isinstance(agent, HasPolicy) else None
     if not isinstance(policy, GaussianMLPPolicy) or not policy.shapes.keys() <= state.tensors.keys():
-        raise MetarlError(f"{type(agent).__name__} cannot start from a PPO policy: it has no such network.")
+        raise MetarlError(
+            "Expected an agent with one Gaussian perceptron, which a PPO policy can replace, got one without."
+        )
     agent.load_state(state._replace(tensors=state.tensors | params_from_ppo(path, policy)))
     # known once it has loaded: a new agent has no scale yet
     if isinstance(agent, HasPolicy) and agent.policy.scale is not None:

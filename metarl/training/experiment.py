@@ -34,7 +34,14 @@ from metarl.meta_learner import (
     state_of,
     steps_to_adapt,
 )
-from metarl.rollouts.tally import FitsBaseline, Tally, count_iteration, sampled_inputs, tally_from_json
+from metarl.rollouts.tally import (
+    FitsBaseline,
+    Limits,
+    Tally,
+    count_iteration,
+    sampled_inputs,
+    tally_from_json,
+)
 from metarl.spaces import action_size, observation_size
 from metarl.storage.checkpoint_files import Checkpoint
 from metarl.storage.checkpoints import save
@@ -56,6 +63,7 @@ from metarl.training.notices import (
     baseline_notice,
     evaluation_notices,
     filling_notice,
+    kl_limit,
     running_notices,
     training_notices,
 )
@@ -258,6 +266,10 @@ class Experiment:
             return 0
         return self.agent.baseline_features(observation_size(self.suite.observation_space))
 
+    @property
+    def _limits(self) -> Limits:
+        return Limits(self.baseline_features, kl_limit(self.config.agent))
+
     def training_notices(self) -> Notices:
         """Return the training's notices so far; see :mod:`metarl.training.notices`."""
         success = self.suite.reports_success
@@ -348,9 +360,7 @@ class Experiment:
         seen = sampled_inputs(done.rollouts[-1]) if done.rollouts else self._blank_inputs()
         check_update(self.agent, self.config.agent, seen, done.metrics, self.iteration + 1)
         if plan.collects == "meta-batch" and plan.learns:
-            self.tally = count_iteration(
-                self.tally, done.rollouts, done.actors, done.metrics, self.baseline_features
-            )
+            self.tally = count_iteration(self.tally, done.rollouts, done.actors, done.metrics, self._limits)
         check_replicas(self.ranks, self.agent, self.iteration + 1)
         # tell the user as soon as it is certain that nothing is learned
         self._give(running_notices(self.tally, self.training_notices()))

@@ -17,6 +17,7 @@ from metarl.text import count
 from metarl.types import Json
 
 IN_A_ROW = 5  # consecutive iterations before a notice while the run goes on
+FAR = 1.0  # nats of an update, unless the agent's own target is near
 SHARE = 0.1  # share of iterations before a final notice
 NEARLY_ALL = 0.99  # share of episodes with success at the first step from which on success says nothing
 
@@ -40,6 +41,11 @@ def training_notices(tally: Tally, agent: AgentConfig, baseline_features: int, s
             "{} were refused by the line search, so the agent stayed as it was; collect more episodes "
             f"(--sampling.episodes){_stride_hint(agent)}."
         ),
+        "far": (
+            f"In {{}} the KL divergence from the policy that acted was above {kl_limit(agent):g} "
+            f"(update/kl){_max_kl_hint(agent)}, where updates that learn stay below 0.2; "
+            f"{_outer_step_hint(agent)}."
+        ),
         "unchanged": (
             "In {} adapting left the policy of every task exactly as it was; check that the reward depends "
             f"on the actions{_inner_lr_hint(agent)}."
@@ -61,7 +67,15 @@ def training_notices(tally: Tally, agent: AgentConfig, baseline_features: int, s
     return notices
 
 
-_COUNTED = {"zero_gradient": "updates", "refused": "steps"}
+_COUNTED = {"zero_gradient": "updates", "refused": "steps", "far": "updates"}
+
+
+def kl_limit(agent: AgentConfig) -> float:
+    """Return the nats of an update from which on its divergence is absurd.
+
+    Ten times the agent's own target where that is more. In all published runs no update passed 0.2.
+    """
+    return max(FAR, 10 * _max_kl(agent))
 
 
 def running_notices(tally: Tally, notices: Notices) -> Notices:
@@ -183,6 +197,21 @@ def _equal_rewards(tally: Tally) -> Notices:
 def _stride_hint(agent: AgentConfig) -> str:
     stride = getattr(agent, "curvature_stride", 1)
     return ", or use every transition for the curvature (--agent.curvature-stride 1)" if stride > 1 else ""
+
+
+def _max_kl(agent: AgentConfig) -> float:
+    target = getattr(agent, "max_kl", 0.0)
+    return target if isinstance(target, float) else 0.0
+
+
+def _max_kl_hint(agent: AgentConfig) -> str:
+    return f", its own target being {_max_kl(agent):g} (--agent.max-kl)" if _max_kl(agent) else ""
+
+
+def _outer_step_hint(agent: AgentConfig) -> str:
+    names = [name for name in ("outer_lr", "learning_rate") if hasattr(agent, name)]
+    options = [f"--agent.{name.replace('_', '-')}, which is {getattr(agent, name)}" for name in names]
+    return f"lower {options[0]}" if options else "lower the update's step size"
 
 
 def _power_hint(agent: AgentConfig) -> str:

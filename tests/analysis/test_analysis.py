@@ -302,7 +302,9 @@ def test_agent_that_does_not_move_has_nothing_to_explain() -> None:
 
 
 def test_agent_that_does_not_show_what_adapts_is_refused() -> None:
-    with pytest.raises(MetarlError, match=r"and shows them, got one that acts with StrideActor\.$"):
+    with pytest.raises(
+        MetarlError, match=r"and shows them, got one, which adapts without changing them or hides them\.$"
+    ):
         pulled(tiny.StrideAgent(), tiny.ClimbEnv(2, 2))
 
 

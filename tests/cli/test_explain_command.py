@@ -147,5 +147,5 @@ def test_agent_that_does_not_show_what_adapts_is_one_sentence(
     assert code == 2
     assert err == (
         "metarl: Expected an agent that adapts by changing its policy's parameters, as maml-trpo does, and "
-        f"shows them, got one that acts with {actor.__name__}.\n"
+        "shows them, got maml-trpo, which adapts without changing them or hides them.\n"
     )

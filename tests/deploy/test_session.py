@@ -24,7 +24,7 @@ from metarl.agents.multi_task import MultiTaskConfig
 from metarl.cli.commands.adapt import ends_by
 from metarl.cli.main import main
 from metarl.deploy import running
-from metarl.deploy.episodes import Journal, episode_file, read_episode, read_episodes
+from metarl.deploy.episodes import episode_file, read_episode, read_episodes
 from metarl.deploy.running import Outcome
 from metarl.deploy.settings import DeploySettings, GuardSettings, SafetySettings
 from metarl.deploy.user_env import make_env, record_of, workspace_at
@@ -392,17 +392,17 @@ def test_a_terminal_that_is_lost_under_nohup_does_not_end_the_session() -> None:
 def test_full_disk_halts_the_robot_and_says_how_to_go_on(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def full(journal: Journal, step: object) -> None:
+    def full(descriptor: int, line: bytes) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Journal, "step", full)
+    monkeypatch.setattr("metarl.deploy.episodes.os.write", full)
     file, folder = run.parent / "robot.py", run.parent / "full"
     file.write_text(SIGNALLED.format(()))
     assert main(("adapt", str(run), "--env", f"{file}:Robot", "--output", str(folder))) == 2
     printed = capsys.readouterr()
     assert printed.out.count("halted") == 1
     assert f"resumewith:metarladapt--resume{folder}" in "".join(printed.out.split())
-    assert printed.err == "metarl: The disk: No space left on device.\n"
+    assert printed.err == f"metarl: {folder}/episodes/0000.jsonl: No space left on device.\n"
 
 
 @pytest.mark.parametrize(

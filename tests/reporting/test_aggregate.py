@@ -85,6 +85,13 @@ def test_runs_may_differ_in_what_their_results_do_not_depend_on(tmp_path: Path) 
     }
 
 
+def test_weights_that_a_result_lacks_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folders = [run(tmp_path, seed) for seed in (1, 2)]
+    combine(folders, tmp_path / "out", "no checkpoints")
+    said = f"The result keeps no weights of {folders[0]} and {folders[1]}: no checkpoint there is whole."
+    assert [record.message for record in caplog.records] == [said]
+
+
 def test_files_of_evaluations_are_combined_without_a_training_curve(tmp_path: Path) -> None:
     files = []
     for seed in (1, 2):

@@ -10,7 +10,7 @@ from rich.console import Console
 from metarl.evaluation.record import Evaluation
 from metarl.evaluation.statistics import Interval
 from metarl.evaluation.summary import summarize
-from metarl.reporting.table import Cell, Column, Row, Table, percent, whole
+from metarl.reporting.table import Cell, Column, Row, Table, number, percent, whole, with_interval
 from metarl.reporting.tables import aggregate_table
 from metarl.types import Task
 
@@ -33,6 +33,14 @@ def test_cells_have_text_interval_and_number() -> None:
         Cell("12,000", value=12_000),
     ]
     assert TABLE.cells(TABLE.rows[1])[1:] == [None, Cell("0", value=0)]
+
+
+def test_number_that_has_no_interval_stands_alone() -> None:
+    alone = Interval(-3.7, -3.7, -3.7)
+    table = Table("steps", (Column("return"),), (Row("0", (alone,)),))
+    assert table.cells(table.rows[0]) == [Cell("-3.7", "", -3.7)]
+    assert with_interval(alone, number) == "-3.7"
+    assert with_interval(Interval(0.5, 0.25, 1.0), percent, " %") == "50 % [25, 100]"
 
 
 def test_terminal_shows_title_names_numbers_and_caption() -> None:

@@ -226,17 +226,24 @@ def test_code_in_the_settings_is_not_run(
 
 
 def test_only_a_gaussian_perceptron_is_exported() -> None:
-    with pytest.raises(MetarlError, match=r"acts with ScriptedActor; export it with --output FILE\.onnx"):
+    with pytest.raises(
+        MetarlError, match=r"this agent's is another network; export it with --output FILE\.onnx"
+    ):
         to_ppo(ScriptedActor([[[0.0]]]), 0, SUITE)
 
 
-@pytest.mark.parametrize("name", ["rl2", "varibad", "pearl"])
-def test_agent_with_a_memory_is_not_exported_and_says_why(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "inputs"),
+    [("rl2", "memory"), ("varibad", "memory"), ("pearl", "latent"), ("policy-reuse", "memory")],
+)
+def test_agent_that_reads_more_than_observations_is_not_exported_and_says_why(name: str, inputs: str) -> None:
     config = registry.configure("point", name)
     suite = config.build_suite()
     agent = config.agent.build(suite, seed=0, device=torch.device("cpu"), sampling=config.sampling)
     actor = agent.initial_actor(1, np.random.default_rng(0))
-    with pytest.raises(MetarlError, match=r", with a memory that PPO's policy does not have; export it with"):
+    with pytest.raises(
+        MetarlError, match=rf"takes more than the observation \([^)]*{inputs}[^)]*\); export it"
+    ):
         to_ppo(actor, 0, suite)
 
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from metarl.agents.maml_ppo import MAMLPPOConfig
 from metarl.agents.maml_trpo import MAMLTRPOConfig
 from metarl.agents.multi_task import MultiTaskConfig
 from metarl.agents.pearl import PEARLConfig
@@ -24,6 +25,7 @@ from metarl.functional.solvers import LineSearch
 from metarl.learning import trust_region
 from metarl.rollouts.tally import (
     Counts,
+    Limits,
     Streak,
     Tally,
     count_iteration,
@@ -32,7 +34,13 @@ from metarl.rollouts.tally import (
     tally_from_json,
 )
 from metarl.training import runs
-from metarl.training.notices import baseline_notice, evaluation_notices, running_notices, training_notices
+from metarl.training.notices import (
+    baseline_notice,
+    evaluation_notices,
+    kl_limit,
+    running_notices,
+    training_notices,
+)
 from metarl.types import Rollout
 from support import tiny
 from support.programs import POINT, RESUME, point_config
@@ -207,7 +215,7 @@ def test_baseline_that_gets_too_little_as_episodes_end_early_is_told() -> None:
     rollout = random_float_rollout(0, steps=12)
     features = rollout.num_steps // len(rollout.mask) // 2
     for asked, short in ((features, False), (features + 1, True)):
-        tally = count_iteration(Tally(), [rollout], [], {}, asked)
+        tally = count_iteration(Tally(), [rollout], [], {}, Limits(asked))
         assert (tally.streaks["baseline"].times == 1) == short
 
 
@@ -305,7 +313,7 @@ def test_rewards_that_differ_once_end_the_count_of_equal_ones_for_good() -> None
     same, other = with_rewards([[[1.0, 1.0]] * 2]), with_rewards([[[1.0, 1.0], [1.0, 2.0]]])
     tally = Tally()
     for rollout in (same, same, same, same, same, other, same):
-        tally = count_iteration(tally, [rollout], [], {}, 0)
+        tally = count_iteration(tally, [rollout], [], {}, Limits())
     assert (tally.equal_rewards, tally.iterations) == (5, 7)
     assert "In the first 5 of 7 iterations" in notices_of(tally)["equal_rewards"]
 
@@ -314,7 +322,7 @@ def test_sparse_rewards_that_come_soon_give_no_notice() -> None:
     same, other = with_rewards([[[0.0, 0.0]] * 2]), with_rewards([[[0.0, 0.0], [0.0, 1.0]]])
     tally = Tally()
     for rollout in (same, same, same, other, same):
-        tally = count_iteration(tally, [rollout], [], {"gradient_norm": 0.0}, 0)
+        tally = count_iteration(tally, [rollout], [], {"gradient_norm": 0.0}, Limits())
         assert running_notices(tally, notices_of(tally)) == {}
 
 
@@ -331,19 +339,44 @@ def test_sparse_rewards_that_come_soon_give_no_notice() -> None:
 def test_step_without_a_gradient_is_not_one_that_the_line_search_refused(
     metrics: dict[str, float], name: str
 ) -> None:
-    tally = count_iteration(Tally(), [random_float_rollout(0)], [], metrics, 0)
+    tally = count_iteration(Tally(), [random_float_rollout(0)], [], metrics, Limits())
     assert list(notices_of(tally)) == [name] * bool(name)
 
 
 @pytest.mark.parametrize(("largest", "names"), [(9e-5, ["faint"]), (0.0, ["faint"]), (2e-4, [])])
 def test_powers_of_rewards_that_vanish_are_told_with_the_setting(largest: float, names: list[str]) -> None:
-    tally = count_iteration(Tally(), [random_float_rollout(0)], [], {"largest_reward": largest}, 0)
+    tally = count_iteration(Tally(), [random_float_rollout(0)], [], {"largest_reward": largest}, Limits())
     told = notices_of(tally, RL2Config(reward_power=6.0))
     assert list(told) == names
     assert all(
         "In 1 of 1 iterations the power of every reward was below 0.0001" in each for each in told.values()
     )
     assert all("lower --agent.reward-power, which is 6, or" in each for each in told.values())
+
+
+def test_updates_that_go_absurdly_far_are_told_after_five_in_a_row_and_at_the_end(tmp_path: Path) -> None:
+    heard, at_the_end = trained(tmp_path, 7, agent=MAMLPPOConfig(hidden_sizes=(8,), outer_lr=5.0))
+    assert [(iteration, sentence.partition(" from")[0]) for iteration, sentence in heard] == [
+        (4, "In 5 of 5 updates the KL divergence"),
+    ]
+    (sentence,) = at_the_end
+    assert sentence.startswith("In 7 of 7 updates ")
+    assert sentence.endswith("; lower --agent.outer-lr, which is 5.0.")
+
+
+@pytest.mark.parametrize(
+    ("max_kl", "kl", "far"), [(0.0, 0.9, 0), (0.0, 1.1, 1), (0.5, 4.9, 0), (0.5, 5.1, 1)]
+)
+def test_update_is_far_beyond_one_nat_and_ten_times_its_own_target(
+    max_kl: float, kl: float, far: int
+) -> None:
+    agent = RL2Config(max_kl=max_kl)
+    limits = Limits(kl=kl_limit(agent))
+    tally = count_iteration(Tally(), [random_float_rollout(0)], [], {"kl": kl}, limits)
+    assert tally.streaks["far"].times == far
+    told = notices_of(tally, agent)
+    assert list(told) == ["far"] * far
+    assert all(("--agent.max-kl" in sentence) == bool(max_kl) for sentence in told.values())
 
 
 @pytest.mark.parametrize(("refused", "told"), [(10, False), (11, True)])

@@ -69,7 +69,8 @@ def explain_command(arguments: list[str]) -> None:
     experiment = open_for(options)
     rng = make_rng(options.seed, Purpose.EXPLANATION)
     # refuse agents without visible layers before anything is computed
-    layers = layers_of(explainable(experiment.agent.initial_actor(1, rng)).params)
+    actor = experiment.agent.initial_actor(1, rng)
+    layers = layers_of(explainable(actor, experiment.config.agent.kind).params)
     tasks = choose_tasks(experiment, options.task, options.tasks, rng)
     require(len(tasks) > 1, "Explaining compares tasks, so two or more are needed", count(len(tasks), "task"))
     steps = experiment.config.evaluation.adaptation_steps

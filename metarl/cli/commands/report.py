@@ -32,7 +32,7 @@ class ReportArguments(Settings):
     """
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Folders of runs that have been evaluated."""
+    """Folders of runs that have been evaluated, or of sweeps."""
     output: Path | None = None
     """The HTML file; by default report.html in the folder of the first run."""
     overwrite: bool = False

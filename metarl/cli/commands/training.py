@@ -11,7 +11,7 @@ from metarl.cli.commands.evaluate import find_references
 from metarl.cli.console import console, say, tell
 from metarl.cli.progress import watch
 from metarl.config import ExperimentConfig, to_json
-from metarl.errors import Stopped
+from metarl.errors import RankLostError, Stopped
 from metarl.reporting.evaluation_files import write_learning_curve
 from metarl.reporting.evaluation_report import EvaluationReport, Shown
 from metarl.reporting.figures.curves import measured_steps
@@ -21,6 +21,7 @@ from metarl.storage.run_checkpoints import split_checkpoint
 from metarl.system.ranks import joined
 from metarl.text import count
 from metarl.training import runs
+from metarl.training.divergence import DivergedError
 from metarl.training.experiment import Experiment
 from metarl.training.step_counts import most_env_steps
 from metarl.types import Json
@@ -88,15 +89,22 @@ def train(experiment: Experiment, *, new: bool) -> None:
             report = EvaluationReport(experiment, tell, folder, physics)
             files = report.show_all(shown, "evaluation", notices)
     except Stopped:
-        resume = f"metarl train --resume {experiment.folder}"
-        say(f"Stopped after iteration {experiment.saved_iteration}; resume it with: {resume}")
+        say(f"Stopped after iteration {experiment.saved_iteration}; {how_to_resume(experiment)}")
         raise
     except BaseException as error:
         # a failed run is kept only if it holds a checkpoint or a traceback
         if not keep_traceback(error, experiment.folder) and new:
             runs.discard(experiment)
+        # a diverged agent would diverge again; a lost rank has its own advice
+        if runs.has_checkpoints(experiment.folder) and not isinstance(error, DivergedError | RankLostError):
+            say(f"Saved up to iteration {experiment.saved_iteration}; {how_to_resume(experiment)}")
         raise
     say(f"Wrote {', '.join(path.name for path in [*curve, *files])} in {experiment.folder}.")
+
+
+def how_to_resume(experiment: Experiment) -> str:
+    """Return the command that goes on with a run."""
+    return f"resume it with: metarl train --resume {experiment.folder}"
 
 
 def draw_curve(experiment: Experiment) -> list[Path]:
