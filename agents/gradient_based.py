@@ -88,11 +88,13 @@ class GradientBasedConfig(NetworkConfig, ReturnsConfig, AgentConfig):
     inner_lr: Annotated[float, Gt(0), Le(1000)] = 0.1
     """Step size of the adaptation."""
     adaptation_steps: int = 1
-    """Gradient steps of the adaptation in training, each from episodes of its own."""
+    """Gradient steps of the adaptation in training.
+    Each learns from episodes of its own."""
     first_order: bool = False
     """Leave out the adaptation step's derivative (FOMAML)."""
     observation_scale: bool = False
-    """Read observations minus their running mean, by their running deviation, within 10 of 0."""
+    """Scale observations by running mean and deviation.
+    They stay within 10 of 0."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -106,7 +108,7 @@ class GradientBasedConfig(NetworkConfig, ReturnsConfig, AgentConfig):
     def build(
         self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
     ) -> GradientBasedAgent[GradientBasedConfig]:
-        """Return an agent for the suite's spaces with new parameters.
+        """Return a new agent for the suite's spaces.
 
         Raises:
             MetarlError: if observations are no vectors, or actions neither vectors nor choices.

@@ -79,15 +79,16 @@ class RL2Config(AgentConfig, TrialPPOConfig):
     trial: ClassVar[Trial] = "sequential"
 
     cell: str = "gru"
-    """Memory type: "gru", or "linear", whose updates take less than half the time."""
+    """Memory type: "gru" or "linear".
+    Updates of "linear" take less than half the time."""
     memory_size: Units = 128
-    """Size of the memory, and units of the layers after it."""
+    """Size of memory and of layers after it."""
     embedding_size: Units = 128
     """Units of the layer before the memory."""
     head: HeadName = "perceptron"
-    """Policy head: a "perceptron" that reads embedding and memory, or a "hypernetwork", by which the memory
-    generates the policy's weights (Beck et al. 2022, arXiv 2210.11348).
-    """
+    """Policy head: a "perceptron" or a "hypernetwork".
+    A perceptron reads embedding and memory; a hypernetwork lets the memory generate the policy's
+    weights (Beck et al. 2022, arXiv 2210.11348)."""
     head_size: Units = 32
     """Units of the layer that a hypernetwork generates."""
     tanh_mean: bool = False
@@ -99,29 +100,34 @@ class RL2Config(AgentConfig, TrialPPOConfig):
     max_std: Deviation = 10.0
     """Standard deviations never rise above this."""
     baseline: Baseline = "network"
-    """Baseline of the returns: the value "network", or "linear" features fitted to each task's trials."""
+    """Baseline of returns: value "network" or "linear" features.
+    These are fitted to each task's trials."""
     learning_rate: Annotated[float, Gt(0), Le(10)] = 1e-3
     """Step size of the optimiser."""
     outer_optimizer: OuterOptimizer = DescentConfig.outer_optimizer
-    """Optimiser: Adam (Kingma and Ba 2015, arXiv 1412.6980), AdamW, RMSprop, or plain gradient descent."""
+    """Optimiser: Adam, AdamW, RMSprop or plain gradient descent.
+    Adam: Kingma and Ba 2015, arXiv 1412.6980."""
     weight_decay: Annotated[float, Ge(0), Le(1000)] = DescentConfig.weight_decay
-    """AdamW shrinks every parameter by this times the step size."""
+    """AdamW's weight decay, relative to the step size."""
     lr_schedule: LearningRateSchedule = DescentConfig.lr_schedule
-    """Schedule of the step size, from learning_rate to 0."""
+    """Schedule of the step size, learning_rate to 0."""
     lr_iterations: int = DescentConfig.lr_iterations
-    """Meta-iterations until a linear or cosine schedule reaches 0."""
+    """Meta-iterations until linear or cosine schedules reach 0."""
     changes: bool = False
-    """Also read how observation and reward changed since the last step, on scales of their own."""
+    """Also read changes of observation and reward.
+    Those since the last step, on scales of their own."""
     least_deviation: Deviation = LEAST_DEVIATION
-    """Observations that vary less in training are divided by this: what is new in a task stays small."""
+    """Least deviation that observations are divided by.
+    Where they vary less in training, what is new in a task stays small."""
     input_limit: Annotated[float, Gt(0), Le(1e6)] = INPUT_LIMIT
-    """Observations are cut this many deviations away from their mean."""
+    """Clip observations this many deviations from the mean."""
     unread: tuple[int, ...] = ()
-    """Entries of the observation, from 0, that the agent does not read."""
+    """Observation entries, from 0, that the agent ignores."""
     chunk_steps: Annotated[int, Ge(0)] = 0
-    """Steps through which gradients flow back; 0 for whole trials."""
+    """Steps of truncated backpropagation; 0 for whole trials."""
     reward_power: Annotated[float, Gt(0), Le(10)] = 1.0
-    """Power of the reward that learning counts; above 1 the best steps outweigh many fair ones."""
+    """Power of the reward that learning counts.
+    Above 1 the best steps outweigh many fair ones."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -147,7 +153,7 @@ class RL2Config(AgentConfig, TrialPPOConfig):
     def build(
         self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
     ) -> MetaLearner:
-        """Return an agent for the suite's spaces with new parameters."""
+        """Return a new agent for the suite's spaces."""
         return self.recurrent(suite, seed=seed, device=device)
 
     def recurrent(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> RL2:
@@ -285,7 +291,7 @@ class RL2:
         return whole._replace(tensors=kept)
 
     def load_state(self, state: State) -> None:
-        """Go on from a state; an unfit one raises ``MetarlError``.
+        """Continue from a state; raise ``MetarlError`` if unfit.
 
         With :meth:`weights` alone the optimiser starts anew.
         """

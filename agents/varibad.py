@@ -56,13 +56,14 @@ class VariBADConfig(BeliefNetworkConfig, AgentConfig, TrialPPOConfig):
     learning_rate: Annotated[float, Gt(0), Le(10)] = 1e-3
     """Step size of the policy's Adam."""
     vae_learning_rate: Annotated[float, Gt(0), Le(10)] = 1e-3
-    """Step size of the Adam that trains encoder and decoders."""
+    """Adam's step size for encoder and decoders."""
     vae_updates: Annotated[int, Ge(0)] = 20
     """Steps of encoder and decoders in each iteration."""
     pretrain_updates: Annotated[int, Ge(0)] = 0
-    """Further such steps in the first iteration, on its own trials."""
+    """More such steps in the first iteration.
+    They learn from its own trials."""
     vae_trials: Annotated[int, Ge(1), Le(1_000_000)] = 16
-    """Trials of the buffer in each of these steps."""
+    """Trials of the buffer in each such step."""
     buffer_trials: Annotated[int, Ge(1), Le(1_000_000)] = 1000
     """Trials that the buffer keeps."""
     elbo_steps: Annotated[int, Ge(0)] = 16
@@ -70,13 +71,14 @@ class VariBADConfig(BeliefNetworkConfig, AgentConfig, TrialPPOConfig):
     decoded_steps: Annotated[int, Ge(0)] = 32
     """Steps decoded per trial; 0 for all."""
     chunk_steps: Annotated[int, Ge(0)] = 0
-    """Steps of the encoder through which gradients flow back; 0 for whole trials."""
+    """Encoder steps through which gradients flow back.
+    0 takes whole trials."""
     kl_weight: Weight = 0.1
     """Weight of the divergence between consecutive beliefs."""
     reward_weight: Weight = 1.0
-    """Weight of the likelihood of rewards; 0 for no such decoder."""
+    """Weight of rewards' likelihood; 0 for no decoder."""
     state_weight: Weight = 1.0
-    """Weight of the likelihood of transitions; 0 for no such decoder."""
+    """Weight of transitions' likelihood; 0 for no decoder."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -89,7 +91,7 @@ class VariBADConfig(BeliefNetworkConfig, AgentConfig, TrialPPOConfig):
     def build(
         self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
     ) -> VariBAD:
-        """Return an agent for the suite's spaces with new parameters."""
+        """Return a new agent for the suite's spaces."""
         generator = torch.Generator().manual_seed(seed)
         return VariBAD(self, self.build_networks(suite), suite.horizon, generator, device)
 
@@ -269,7 +271,7 @@ class VariBAD:
         return State(copies, {"updates": self.updates}, self.buffer.state().segments)
 
     def load_state(self, state: State) -> None:
-        """Go on from a state; an unfit one raises ``MetarlError``."""
+        """Continue from a state; raise ``MetarlError`` if unfit."""
         loaded = take_saved(self._tensors(), state.tensors)
         self.policy_params = {name: loaded[name] for name in self.policy_params}
         self.vae_params = {name: loaded[name] for name in self.vae_params}
