@@ -15,7 +15,6 @@ from scipy.stats import norm
 from scipy.stats._distn_infrastructure import rv_frozen
 
 from metarl import deploy
-from metarl.agents.gradient_based import AdaptedPolicy
 from metarl.agents.maml_trpo import MAMLTRPOConfig
 from metarl.config import SamplingConfig
 from metarl.deploy.adaptation import Adaptation, Plan
@@ -24,6 +23,7 @@ from metarl.deploy.policy import Policy, divergence
 from metarl.deploy.settings import DeploySettings, GuardSettings
 from metarl.envs.toy.point import PointConfig
 from metarl.functional.distributions import Gaussian
+from metarl.learning.adapted_policy import AdaptedPolicy
 from metarl.networks.policies import GaussianMLPPolicy
 from metarl.training.adapted_agent import read_path
 from support.robots import FAMILIES, HORIZON, Table, untrained_run

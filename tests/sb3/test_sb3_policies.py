@@ -16,12 +16,12 @@ import torch
 from stable_baselines3 import PPO, SAC
 from torch import nn
 
-from metarl.agents.gradient_based import AdaptedPolicy
 from metarl.cli.main import main
 from metarl.envs.toy.point import PointTasks
 from metarl.errors import MetarlError
 from metarl.functional.distributions import log_prob
 from metarl.functional.params import select, stack
+from metarl.learning.adapted_policy import AdaptedPolicy
 from metarl.networks.policies import GaussianMLPPolicy
 from metarl.plugins import registry
 from metarl.sb3.export import save, to_ppo
