@@ -29,9 +29,10 @@ class CAVIAConfig(MAMLTRPOConfig):
     source: ClassVar[str] = "Zintgraf et al. 2019, arXiv 1810.03642"
 
     inner_lr: float = 1.0
-    """Step size of the context; the network can scale what it reads, so it matters less than MAML's."""
+    """Step size of the context.
+    The network can scale what it reads, so it matters less than MAML's."""
     context_size: Annotated[int, Ge(1), Le(4096)] = 5
-    """Context parameters that the first layer reads beside the observation."""
+    """Context parameters, read beside the observation."""
 
     def meta_policy(self, suite: TaskDistribution) -> ContextPolicy:
         """Return the suite's network with a context input."""

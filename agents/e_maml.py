@@ -47,7 +47,8 @@ class EMAMLConfig(MAMLVPGConfig):
     source: ClassVar[str] = "Stadie et al. 2018, arXiv 1803.01118"
 
     credit_weight: Annotated[float, Ge(0), Le(1000)] = 1e-3
-    """Weight of the term that credits exploration; 1 gives the gradient of the paper, with its noise."""
+    """Weight of the term that credits exploration.
+    1 gives the gradient of the paper, with its noise."""
 
 
 class EMAML(MAMLVPG, built_from=EMAMLConfig):

@@ -18,17 +18,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, ClassVar, Generic, Protocol, Self, TypeVar, runtime_checkable
+from typing import Annotated, ClassVar, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
 from annotated_types import Gt, Le
 
 from metarl.config import AgentConfig, SamplingConfig
-from metarl.errors import MetarlError, require
-from metarl.functional.distributions import Distribution, Gaussian, entropy, log_prob, mode, rebuilt, sample
+from metarl.errors import require
+from metarl.functional.distributions import Distribution, Gaussian, entropy, rebuilt
 from metarl.functional.params import (
     detach,
     join,
@@ -40,18 +40,18 @@ from metarl.functional.params import (
     take_saved,
 )
 from metarl.learning.adaptation import Policy, UpdateRule, adapt, policy_gradient_loss
+from metarl.learning.adapted_policy import AdaptedPolicy
 from metarl.learning.advantages import Batch
 from metarl.learning.gradient_descent import DescentConfig, start_descent
 from metarl.learning.return_settings import ReturnsConfig
 from metarl.learning.running_scale import load_moments, no_moments, save_moments, with_batch
-from metarl.meta_learner import Action, Actor, Inputs, Trial, never
+from metarl.meta_learner import Actor, Trial, never
 from metarl.networks.linear_baseline import num_linear_features
 from metarl.networks.policies import ObservationScale
 from metarl.networks.settings import NetworkConfig, draw_params
 from metarl.system.sharing import Shared, share
 from metarl.system.threads import parallel_map, task_chunks
 from metarl.tasks import TaskDistribution
-from metarl.text import count
 from metarl.types import Params, Rollout, State, Task
 
 
@@ -88,11 +88,13 @@ class GradientBasedConfig(NetworkConfig, ReturnsConfig, AgentConfig):
     inner_lr: Annotated[float, Gt(0), Le(1000)] = 0.1
     """Step size of the adaptation."""
     adaptation_steps: int = 1
-    """Gradient steps of the adaptation in training, each from episodes of its own."""
+    """Gradient steps of the adaptation in training.
+    Each learns from episodes of its own."""
     first_order: bool = False
     """Leave out the adaptation step's derivative (FOMAML)."""
     observation_scale: bool = False
-    """Read observations minus their running mean, by their running deviation, within 10 of 0."""
+    """Scale observations by running mean and deviation.
+    They stay within 10 of 0."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -106,7 +108,7 @@ class GradientBasedConfig(NetworkConfig, ReturnsConfig, AgentConfig):
     def build(
         self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
     ) -> GradientBasedAgent[GradientBasedConfig]:
-        """Return an agent for the suite's spaces with new parameters.
+        """Return a new agent for the suite's spaces.
 
         Raises:
             MetarlError: if observations are no vectors, or actions neither vectors nor choices.
@@ -123,58 +125,6 @@ class GradientBasedConfig(NetworkConfig, ReturnsConfig, AgentConfig):
     def inner_rule_params(self, params: Params, seed: int) -> Params:
         """Return a learned inner rule's first parameters, on the device of ``params``."""
         return {}
-
-
-@runtime_checkable
-class LayeredPolicy(Policy, Protocol):
-    """A policy that shows what its layers do."""
-
-    def activations(self, params: Params, observations: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return each layer's output for ``[M, B, O]``, the mean last."""
-
-
-@dataclass(frozen=True)
-class AdaptedPolicy:
-    """A policy with M tasks' parameters."""
-
-    policy: Policy
-    params: Params  # stacked
-    inner_state: Params = field(default_factory=dict)
-    """State of a learned inner rule between steps, stacked; the policy does not read it."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where the parameters are."""
-        return device_of(self.params)
-
-    def initial_memory(self, episodes: int) -> Params:
-        """Return nothing: the policy reads its observations alone."""
-        return {}
-
-    @torch.no_grad()
-    def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
-        """Draw actions for ``[M, K, O]``, or the likeliest without a generator."""
-        distribution = self.distribution(inputs, memory)
-        actions = mode(distribution) if generator is None else sample(distribution, generator)
-        return Action(actions, log_prob(distribution, actions)), memory
-
-    @torch.no_grad()
-    def distribution(self, inputs: Inputs, memory: Params) -> Distribution:
-        """Return the distribution of actions, ``[M, K, A]``; MetarlError for other tasks than its M."""
-        own, given = len(next(iter(self.params.values()))), len(inputs.observations)
-        if own != given:
-            raise MetarlError(f"Expected observations of the actor's {count(own, 'task')}, got {given}.")
-        return self.policy(self.params, inputs.observations)
-
-    @torch.no_grad()
-    def activations(self, observations: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return each layer's output for ``[M, B, O]``, if the policy shows it."""
-        policy = self.policy
-        return policy.activations(self.params, observations) if isinstance(policy, LayeredPolicy) else {}
-
-    def with_params(self, params: Params) -> AdaptedPolicy:
-        """Return the same policy with other parameters for each task."""
-        return replace(self, params=params)
 
 
 @dataclass(frozen=True)

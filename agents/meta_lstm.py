@@ -37,11 +37,11 @@ class MetaLSTMConfig(MAMLTRPOConfig):
     source: ClassVar[str] = "Ravi and Larochelle 2017, openreview rJY0-Kcll"
 
     inner_lr: Annotated[float, Gt(0), Lt(1)] = 0.1
-    """Input gate at the start, below one; a gradient is multiplied by it."""
+    """Initial input gate, below 1, which multiplies gradients."""
     forget: Annotated[float, Gt(0), Lt(1)] = 0.99
-    """Forget gate at the start, below one; a parameter is multiplied by it."""
+    """Initial forget gate, below 1, which multiplies parameters."""
     lstm_size: Annotated[int, Ge(1), Le(1024)] = 8
-    """Units of the LSTM that reads loss and gradient; the paper has 20."""
+    """Units of the LSTM; the paper has 20."""
 
     def inner_rule_params(self, params: Params, seed: int) -> Params:
         """Return the first weights of the LSTM."""

@@ -58,36 +58,39 @@ class PEARLConfig(SACConfig, AgentConfig):
     trial: ClassVar[Trial] = "parallel"
 
     adaptation_steps: Annotated[int, Ge(1), Le(100)] = 1
-    """Rollouts of a meta-iteration with z from the posterior, after one with z from the prior."""
+    """Rollouts of a meta-iteration with posterior z.
+    One with z from the prior comes before them."""
     latent_size: Annotated[int, Ge(1), Le(1024)] = 5
     """Numbers of z."""
     hidden_sizes: tuple[Annotated[int, Ge(1), Le(4096)], ...] = (128, 128)
-    """Units per hidden layer of policy and Q functions."""
+    """Units per hidden layer, policy and Q functions."""
     encoder_sizes: tuple[Annotated[int, Ge(1), Le(4096)], ...] = (64, 64)
     """Units of each hidden layer of the encoder."""
     next_observation_in_context: bool = False
-    """Let the encoder read next observations, for tasks that differ in their dynamics."""
+    """Let the encoder read next observations.
+    For tasks that differ in their dynamics."""
     kl_weight: Annotated[float, Ge(0), Le(1e6)] = 0.1
-    """Weight of the posterior's divergence from the prior, for each task of a gradient step."""
+    """Weight of each task's divergence from the prior."""
     reward_scale: Annotated[float, Gt(0), Le(1e6)] = 1.0
     """Multiplies the rewards that critic and encoder read."""
     tasks_per_step: Annotated[int, Ge(1), Le(10_000)] = 8
-    """Tasks of a gradient step, drawn from those in the replay buffer."""
+    """Tasks per gradient step, from the replay buffer."""
     batch_size: Annotated[int, Ge(1), Le(100_000)] = 64
-    """Transitions of each task for actor and critic in a gradient step."""
+    """Transitions per task for actor and critic steps."""
     context_size: Annotated[int, Ge(1), Le(100_000)] = 64
     """Transitions per task for the encoder."""
     update_ratio: Annotated[float, Gt(0), Le(1000)] = 0.05
     """Gradient steps for each environment step."""
     initial_iterations: Annotated[int, Ge(0)] = 1
-    """First meta-iterations, which only fill the buffer, from all of a fixed list of tasks."""
+    """First meta-iterations, which only fill the buffer.
+    They play all of a fixed list of tasks."""
     replay_capacity: Annotated[int, Ge(1), Le(1_000_000_000)] = 1_000_000
     """Newest environment steps that are kept."""
 
     def build(
         self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
     ) -> PEARL:
-        """Return an agent for the suite's spaces with new parameters.
+        """Return a new agent for the suite's spaces.
 
         Raises:
             MetarlError: if actions are choices, which no squashed Gaussian draws.
@@ -336,7 +339,7 @@ class PEARL:
         return State(map_values(torch.Tensor.clone, self._tensors()), {}, self.replay.state().segments)
 
     def load_state(self, state: State) -> None:
-        """Go on from a state; an unfit one raises ``MetarlError``."""
+        """Continue from a state; raise ``MetarlError`` if unfit."""
         loaded = take_saved(self._tensors(), state.tensors)
         actor, critic, target = (
             torch.cat([loaded[f"{prefix}{name}"].reshape(-1) for name in like])

@@ -46,13 +46,15 @@ class PolicyReuseConfig(RL2Config):
     trial: ClassVar[Trial] = "parallel"
 
     experts_per_family: Annotated[int, Ge(1), Le(100)] = 2
-    """Experts of each training family, which share its tasks."""
+    """Experts per training family, which share its tasks."""
     spreads: tuple[Annotated[float, Gt(0), Le(1000)], ...] = (1.0,)
-    """A new task tries each expert once with each of these factors of its deviation; training has 1."""
+    """Factors of each expert's deviation on new tasks.
+    A new task tries each expert once with each of them; training has 1."""
     tries: Annotated[int, Ge(0), Le(100_000)] = 0
     """Experts, or experts at a spread, that a new task tries before it keeps one; 0 tries all."""
     keep_by: KeepBy = "return"
-    """A new task keeps the expert of the highest mean "return", or "largest-reward" of a single step."""
+    """Which expert a new task keeps.
+    That of the highest mean "return", or of the "largest-reward" of a single step."""
     hold_at: Annotated[float, Gt(0), Le(1)] | None = None
     """An adapted policy holds still, action 0, while a step earns this share of its largest reward."""
     trial_episodes: Annotated[int, Ge(1), Le(1)] = 1
@@ -178,7 +180,7 @@ class PolicyReuse:
         return self._joined_states([expert.weights() for expert in self.experts])
 
     def load_state(self, state: State) -> None:
-        """Go on from a state; an unfit one raises ``MetarlError``."""
+        """Continue from a state; raise ``MetarlError`` if unfit."""
         updates, parts = state.values.get("updates"), [dict[str, torch.Tensor]() for _ in self.experts]
         if not isinstance(updates, list) or len(updates) != len(parts):
             raise MetarlError(f"Expected the updates of {len(parts)} experts, got {updates!r}.")

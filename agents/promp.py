@@ -60,9 +60,11 @@ class ProMPConfig(ClippedConfig, GradientBasedConfig):
     clip: float = 0.3
     """Clipping range of likelihood ratios around one."""
     inner_kl_weight: Annotated[float, Ge(0), Le(1e6)] = 5e-4
-    """Weight of the KL divergence before adaptation, or with a target the weight at the start."""
+    """Weight of the KL divergence before adaptation.
+    With a target, the weight at the start."""
     target_inner_kl: Annotated[float, Ge(0), Lt(math.inf)] = 0.0
-    """Divergence in nats to which the weight is adapted after each update; 0 fixes the weight."""
+    """Target divergence in nats; 0 fixes the weight.
+    The weight is adapted to it after each update."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

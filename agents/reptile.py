@@ -42,9 +42,11 @@ class ReptileConfig(DescentConfig, GradientBasedConfig):
     first_order: bool = True
     """Always true: adaptation is not differentiated."""
     outer_lr: float = 0.1
-    """How far theta goes towards the mean of the adapted parameters, 1 all the way; about 0.001 for Adam."""
+    """Step towards the mean of the adapted parameters.
+    1 goes all the way; about 0.001 for Adam."""
     outer_optimizer: OuterOptimizer = "sgd"
-    """The paper's plain step, or Adam, which takes the way to the adapted parameters as a gradient."""
+    """The paper's plain step, or Adam.
+    Adam takes the way to the adapted parameters as a gradient."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

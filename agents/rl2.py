@@ -20,10 +20,11 @@ import torch
 from annotated_types import Ge, Gt, Le
 
 from metarl.config import AgentConfig, SamplingConfig
-from metarl.errors import MetarlError, require
+from metarl.errors import require
 from metarl.functional.params import detach, map_values, take_saved
 from metarl.functional.returns import returns_so_far, trial_advantages
-from metarl.learning.advantages import estimate_advantages
+from metarl.learning.advantages import threaded_advantages
+from metarl.learning.chunks import Sequences, in_chunks
 from metarl.learning.gradient_descent import (
     UPDATES,
     DescentConfig,
@@ -37,6 +38,7 @@ from metarl.learning.gradient_descent import (
 from metarl.learning.ppo import Experience, TrialPPOConfig, ppo_loss, ppo_steps, scaled_advantages
 from metarl.learning.recurrent_actor import POLICY, VALUE, RecurrentActor
 from metarl.learning.recurrent_inputs import INPUT_LIMIT, ChangeScales, Features, changes_in_trials
+from metarl.learning.reward_power import counted_rewards, largest_counted
 from metarl.learning.running_scale import (
     LEAST_DEVIATION,
     Moments,
@@ -46,13 +48,12 @@ from metarl.learning.running_scale import (
     with_batch,
 )
 from metarl.meta_learner import Actor, MetaLearner, Trial
-from metarl.networks.linear_baseline import num_linear_features
 from metarl.networks.recurrent import CELLS
 from metarl.networks.recurrent_policy import MEMORY, HeadName, RecurrentPolicy
 from metarl.networks.settings import draw_params
 from metarl.rollouts.history import Trials, join_trials, time_first
 from metarl.spaces import action_size, observation_size
-from metarl.system.threads import parallel_map, task_chunks
+from metarl.system.threads import task_chunks
 from metarl.tasks import TaskDistribution
 from metarl.types import Params, Rollout, State, Task
 
@@ -62,7 +63,6 @@ WORK_SHARE = 4
 
 Measured with 25 trials of 300 steps and 128 units: 2 to 4 parts cost less than 1 or 6.
 """
-MOST_COUNTED = 1e15  # largest power of a reward, whose square, in the loss of the value, float32 still holds
 Units: TypeAlias = Annotated[int, Ge(1), Le(4096)]
 Deviation: TypeAlias = Annotated[float, Gt(0), Le(1e4)]
 
@@ -79,15 +79,16 @@ class RL2Config(AgentConfig, TrialPPOConfig):
     trial: ClassVar[Trial] = "sequential"
 
     cell: str = "gru"
-    """Memory type: "gru", or "linear", whose updates take less than half the time."""
+    """Memory type: "gru" or "linear".
+    Updates of "linear" take less than half the time."""
     memory_size: Units = 128
-    """Size of the memory, and units of the layers after it."""
+    """Size of memory and of layers after it."""
     embedding_size: Units = 128
     """Units of the layer before the memory."""
     head: HeadName = "perceptron"
-    """Policy head: a "perceptron" that reads embedding and memory, or a "hypernetwork", by which the memory
-    generates the policy's weights (Beck et al. 2022, arXiv 2210.11348).
-    """
+    """Policy head: a "perceptron" or a "hypernetwork".
+    A perceptron reads embedding and memory; a hypernetwork lets the memory generate the policy's
+    weights (Beck et al. 2022, arXiv 2210.11348)."""
     head_size: Units = 32
     """Units of the layer that a hypernetwork generates."""
     tanh_mean: bool = False
@@ -99,29 +100,34 @@ class RL2Config(AgentConfig, TrialPPOConfig):
     max_std: Deviation = 10.0
     """Standard deviations never rise above this."""
     baseline: Baseline = "network"
-    """Baseline of the returns: the value "network", or "linear" features fitted to each task's trials."""
+    """Baseline of returns: value "network" or "linear" features.
+    These are fitted to each task's trials."""
     learning_rate: Annotated[float, Gt(0), Le(10)] = 1e-3
     """Step size of the optimiser."""
     outer_optimizer: OuterOptimizer = DescentConfig.outer_optimizer
-    """Optimiser: Adam (Kingma and Ba 2015, arXiv 1412.6980), AdamW, RMSprop, or plain gradient descent."""
+    """Optimiser: Adam, AdamW, RMSprop or plain gradient descent.
+    Adam: Kingma and Ba 2015, arXiv 1412.6980."""
     weight_decay: Annotated[float, Ge(0), Le(1000)] = DescentConfig.weight_decay
-    """AdamW shrinks every parameter by this times the step size."""
+    """AdamW's weight decay, relative to the step size."""
     lr_schedule: LearningRateSchedule = DescentConfig.lr_schedule
-    """Schedule of the step size, from learning_rate to 0."""
+    """Schedule of the step size, learning_rate to 0."""
     lr_iterations: int = DescentConfig.lr_iterations
-    """Meta-iterations until a linear or cosine schedule reaches 0."""
+    """Meta-iterations until linear or cosine schedules reach 0."""
     changes: bool = False
-    """Also read how observation and reward changed since the last step, on scales of their own."""
+    """Also read changes of observation and reward.
+    Those since the last step, on scales of their own."""
     least_deviation: Deviation = LEAST_DEVIATION
-    """Observations that vary less in training are divided by this: what is new in a task stays small."""
+    """Least deviation that observations are divided by.
+    Where they vary less in training, what is new in a task stays small."""
     input_limit: Annotated[float, Gt(0), Le(1e6)] = INPUT_LIMIT
-    """Observations are cut this many deviations away from their mean."""
+    """Clip observations this many deviations from the mean."""
     unread: tuple[int, ...] = ()
-    """Entries of the observation, from 0, that the agent does not read."""
+    """Observation entries, from 0, that the agent ignores."""
     chunk_steps: Annotated[int, Ge(0)] = 0
-    """Steps through which gradients flow back; 0 for whole trials."""
+    """Steps of truncated backpropagation; 0 for whole trials."""
     reward_power: Annotated[float, Gt(0), Le(10)] = 1.0
-    """Power of the reward that learning counts; above 1 the best steps outweigh many fair ones."""
+    """Power of the reward that learning counts.
+    Above 1 the best steps outweigh many fair ones."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -147,7 +153,7 @@ class RL2Config(AgentConfig, TrialPPOConfig):
     def build(
         self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
     ) -> MetaLearner:
-        """Return an agent for the suite's spaces with new parameters."""
+        """Return a new agent for the suite's spaces."""
         return self.recurrent(suite, seed=seed, device=device)
 
     def recurrent(self, suite: TaskDistribution, *, seed: int, device: torch.device) -> RL2:
@@ -181,15 +187,6 @@ class Scales(NamedTuple):
     observations: Moments
     rewards: Moments
     returns: Moments
-
-
-class Sequences(NamedTuple):
-    """Whole trials of a meta-batch, or chunks of them, ``[S, B, ...]``."""
-
-    features: torch.Tensor
-    memory: torch.Tensor  # [B, H], before the first step
-    acted: torch.Tensor  # mean or logits of the policy that acted, [S, B, A]
-    experience: Experience
 
 
 class RL2:
@@ -269,9 +266,11 @@ class RL2:
         self.params, self.optimizer_memory = detach(params), memory
         # the new scales serve from the next meta-batch on
         self._rescale(trials)
-        metrics = {**metrics, "learning_rate": lr, **self._spread()}
+        metrics["learning_rate"] = lr
+        if "log_std" in params:
+            metrics["std"] = float(params["log_std"].exp().mean())
         if self.config.reward_power != 1:
-            metrics["largest_reward"] = self._largest(trials.rewards)
+            metrics["largest_reward"] = largest_counted(trials.rewards, self.config.reward_power)
         return metrics
 
     def state(self) -> State:
@@ -285,7 +284,7 @@ class RL2:
         return whole._replace(tensors=kept)
 
     def load_state(self, state: State) -> None:
-        """Go on from a state; an unfit one raises ``MetarlError``.
+        """Continue from a state; raise ``MetarlError`` if unfit.
 
         With :meth:`weights` alone the optimiser starts anew.
         """
@@ -332,48 +331,30 @@ class RL2:
     def sequences(self, trials: Trials) -> Sequences:
         """Return trials or chunks with initial memories."""
         changes = changes_in_trials(trials.inputs) if self.config.changes else None
-        features, live = time_first(self.features(trials.inputs, changes)), time_first(trials.live)
+        features, steps = time_first(self.features(trials.inputs, changes)), self.config.chunk_steps
         start, acted = trials.initial_memory[MEMORY].flatten(0, 1), time_first(trials.extras[POLICY])
-        steps, experience = self.config.chunk_steps, self._experience(trials)
+        whole = Sequences(features, start, acted, self._experience(trials))
         # whole trials: each sequence starts with the trial's own memory
         if not 0 < steps < len(features):
-            return Sequences(features, start, acted, experience)
-        chunks = -(-len(features) // steps)
+            return whole
 
-        @torch.no_grad()
-        def starts(part: torch.Tensor) -> torch.Tensor:
-            """Return the chunks' initial memories, ``[chunks, B, H]``."""
-            # the memory before chunk c is that after its predecessor's last step
-            after = self.policy.memories(self.params, features[:, part], start[part], live[:, part])
-            return torch.cat([start[part].unsqueeze(0), after[steps - 1 :: steps][: chunks - 1]])
+        def memories(part: torch.Tensor) -> torch.Tensor:
+            live = whole.experience.live[:, part]
+            return self.policy.memories(self.params, features[:, part], start[part], live)
 
-        def cut(values: torch.Tensor) -> torch.Tensor:
-            """Cut ``[S, B, ...]`` into ``[steps, chunks * B, ...]``, padded with zeros."""
-            filled = torch.cat([values, values.new_zeros(chunks * steps - len(values), *values.shape[1:])])
-            return filled.view(chunks, steps, *values.shape[1:]).transpose(0, 1).flatten(1, 2)
-
-        # the recurrence over whole trials is read once more, without a graph
         parts = self._parts(torch.arange(len(start), device=self.device), len(features))
-        memory = torch.cat(parallel_map(starts, parts), dim=1).flatten(0, 1)
-        chunked = Experience(*(cut(part) for part in experience))
-        # a chunk after its trial's end has no step to learn from, nor may a minibatch be made of such alone
-        used = chunked.live.any(dim=0).nonzero().squeeze(1)
-        return Sequences(
-            cut(features).index_select(1, used),
-            memory[used],
-            cut(acted).index_select(1, used),
-            chunked.of_trials(used),
-        )
+        return in_chunks(whole, steps, memories, parts)
 
     def _experience(self, trials: Trials) -> Experience:
         """Return trials for PPO, with rewards in units of the returns' deviation."""
         live = trials.live
-        values = trials.extras.get(VALUE, torch.zeros_like(trials.rewards))
+        rewards = counted_rewards(trials.rewards, self.config.reward_power)
+        values = trials.extras.get(VALUE, torch.zeros_like(rewards))
         if self.config.baseline == "linear":
-            advantages = self._linear_advantages(trials)
+            advantages = self._linear_advantages(trials, rewards)
         else:
             advantages = trial_advantages(
-                self._counted(trials.rewards) / self.scales.returns.deviation,
+                rewards / self.scales.returns.deviation,
                 values,
                 live,
                 discount=self.config.discount,
@@ -384,65 +365,31 @@ class RL2:
         parts = (trials.actions, trials.log_probs, scaled, values, advantages + values, live)
         return Experience(*(time_first(part) for part in parts))
 
-    def _counted(self, rewards: torch.Tensor) -> torch.Tensor:
-        """Return rewards as learning counts them."""
-        power = self.config.reward_power
-        if power == 1:
-            return rewards
-        sizes = rewards.abs()
-        if self._largest(rewards) > MOST_COUNTED:
-            raise MetarlError(
-                f"Expected rewards whose power {power:g} is at most {MOST_COUNTED:g}, got a reward of size "
-                f"{float(sizes.max()):g}; divide the rewards, or lower --agent.reward-power."
-            )
-        return rewards.sign() * sizes**power
-
-    def _largest(self, rewards: torch.Tensor) -> float:
-        """Return the largest size of a reward as learning counts it, also beyond float32."""
-        return float(rewards.abs().max().double() ** self.config.reward_power)
-
-    def _linear_advantages(self, trials: Trials) -> torch.Tensor:
+    def _linear_advantages(self, trials: Trials, rewards: torch.Tensor) -> torch.Tensor:
         """Return advantages ``[M, K, S]`` over each task's linear baseline."""
-        num_tasks, never = len(trials.live), torch.zeros_like(trials.live)
-        observations = trials.inputs.observations
+        never = torch.zeros_like(trials.live)
+        # a trial is one episode: credit passes from an episode to those before
         whole = Rollout(
-            observations=observations,
+            observations=trials.inputs.observations,
             actions=trials.actions,
             log_probs=trials.log_probs,
-            rewards=self._counted(trials.rewards),
+            rewards=rewards,
             mask=trials.live,
-            terminated=never,  # credit passes from one episode to those before
+            terminated=never,
             truncated=never,
-            final_observations=observations[:, :, -1],
+            final_observations=trials.inputs.observations[:, :, -1],
         )
-
-        @torch.no_grad()
-        def of_tasks(tasks: slice) -> torch.Tensor:
-            return estimate_advantages(
-                whole.of_tasks(tasks),
-                discount=self.config.discount,
-                gae_lambda=self.config.gae_lambda,
-                norm="none",
-            )
-
-        # a fit takes about the square of the features for each step
-        work = trials.live.numel() * num_linear_features(observations.shape[-1]) ** 2
-        return torch.cat(parallel_map(of_tasks, task_chunks(num_tasks, work)))
+        return threaded_advantages(whole, discount=self.config.discount, gae_lambda=self.config.gae_lambda)
 
     def _rescale(self, trials: Trials) -> None:
         """Update the scales for the next meta-batch."""
         self.updates += 1
         if self.updates > self.config.scale_iterations:
             return
-        so_far = returns_so_far(self._counted(trials.rewards), trials.live, self.config.discount)
-        live = trials.live
+        live, rewards = trials.live, counted_rewards(trials.rewards, self.config.reward_power)
+        so_far = returns_so_far(rewards, live, self.config.discount)
         seen = (trials.inputs.observations[live], trials.rewards[live], so_far[live])
         self.scales = Scales(*(with_batch(*pair) for pair in zip(self.scales, seen, strict=True)))
         if self.change_scales is not None:
             changed = [part[live] for part in changes_in_trials(trials.inputs)]
             self.change_scales = ChangeScales(*map(with_batch, self.change_scales, changed))
-
-    def _spread(self) -> dict[str, float]:
-        """Return the mean deviation of continuous actions."""
-        log_std = self.params.get("log_std")
-        return {} if log_std is None else {"std": float(log_std.exp().mean())}

@@ -20,15 +20,16 @@ from annotated_types import Ge, Gt, Le
 
 from metarl.config import AgentConfig, SamplingConfig
 from metarl.errors import Stopped, require
-from metarl.functional.distributions import Distribution, Gaussian, log_prob, mode, rebuilt, sample
+from metarl.functional.distributions import Gaussian, rebuilt
 from metarl.functional.params import detach, gradient, join, map_values, requires_grad, take_saved
 from metarl.functional.returns import returns_so_far, trial_advantages
+from metarl.learning.belief_actor import BeliefActor, Features
 from metarl.learning.elbo import ELBO, Prediction, elbo_loss, random_steps, sample_latents
 from metarl.learning.gradient_descent import DescentConfig, LossAndMetrics, adam_step, start_descent
 from metarl.learning.ppo import Experience, TrialPPOConfig, ppo_loss, ppo_steps, scaled_advantages
 from metarl.learning.replay import ReplayBuffer, ReplayedTrials
-from metarl.learning.running_scale import Moments, Scale, load_moments, no_moments, save_moments, with_batch
-from metarl.meta_learner import Action, Actor, Inputs, Trial
+from metarl.learning.running_scale import Moments, load_moments, no_moments, save_moments, with_batch
+from metarl.meta_learner import Actor, Trial
 from metarl.networks.belief_settings import BeliefNetworkConfig, BeliefNetworks
 from metarl.networks.encoders import Transition
 from metarl.rollouts.history import Trials, join_trials, next_observations, time_first
@@ -36,8 +37,6 @@ from metarl.system.threads import task_chunks
 from metarl.tasks import TaskDistribution
 from metarl.types import Params, Rollout, State, Task
 
-MEMORY = "memory"  # name of the actor's encoder memory, [M, K, H]
-BEGUN = "begun"  # name of the flag, [M, K] bool, of trials past their first step
 POLICY_ADAM, VAE_ADAM = "policy_adam", "vae_adam"  # names of what the two optimisers remember
 Weight: TypeAlias = Annotated[float, Ge(0), Le(1e6)]
 
@@ -56,13 +55,14 @@ class VariBADConfig(BeliefNetworkConfig, AgentConfig, TrialPPOConfig):
     learning_rate: Annotated[float, Gt(0), Le(10)] = 1e-3
     """Step size of the policy's Adam."""
     vae_learning_rate: Annotated[float, Gt(0), Le(10)] = 1e-3
-    """Step size of the Adam that trains encoder and decoders."""
+    """Adam's step size for encoder and decoders."""
     vae_updates: Annotated[int, Ge(0)] = 20
     """Steps of encoder and decoders in each iteration."""
     pretrain_updates: Annotated[int, Ge(0)] = 0
-    """Further such steps in the first iteration, on its own trials."""
+    """More such steps in the first iteration.
+    They learn from its own trials."""
     vae_trials: Annotated[int, Ge(1), Le(1_000_000)] = 16
-    """Trials of the buffer in each of these steps."""
+    """Trials of the buffer in each such step."""
     buffer_trials: Annotated[int, Ge(1), Le(1_000_000)] = 1000
     """Trials that the buffer keeps."""
     elbo_steps: Annotated[int, Ge(0)] = 16
@@ -70,13 +70,14 @@ class VariBADConfig(BeliefNetworkConfig, AgentConfig, TrialPPOConfig):
     decoded_steps: Annotated[int, Ge(0)] = 32
     """Steps decoded per trial; 0 for all."""
     chunk_steps: Annotated[int, Ge(0)] = 0
-    """Steps of the encoder through which gradients flow back; 0 for whole trials."""
+    """Encoder steps through which gradients flow back.
+    0 takes whole trials."""
     kl_weight: Weight = 0.1
     """Weight of the divergence between consecutive beliefs."""
     reward_weight: Weight = 1.0
-    """Weight of the likelihood of rewards; 0 for no such decoder."""
+    """Weight of rewards' likelihood; 0 for no decoder."""
     state_weight: Weight = 1.0
-    """Weight of the likelihood of transitions; 0 for no such decoder."""
+    """Weight of transitions' likelihood; 0 for no decoder."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -89,7 +90,7 @@ class VariBADConfig(BeliefNetworkConfig, AgentConfig, TrialPPOConfig):
     def build(
         self, suite: TaskDistribution, *, seed: int, device: torch.device, sampling: SamplingConfig
     ) -> VariBAD:
-        """Return an agent for the suite's spaces with new parameters."""
+        """Return a new agent for the suite's spaces."""
         generator = torch.Generator().manual_seed(seed)
         return VariBAD(self, self.build_networks(suite), suite.horizon, generator, device)
 
@@ -106,85 +107,6 @@ class Scales(NamedTuple):
     def features(self) -> Features:
         """Means and deviations that acting and learning apply."""
         return Features(self.observations.scale, self.changes.scale, self.rewards.scale)
-
-
-class Features(NamedTuple):
-    """Scaled numbers, which the networks read and predict."""
-
-    observations: Scale
-    changes: Scale
-    rewards: Scale
-
-    def policy_inputs(self, observations: torch.Tensor, belief: Gaussian) -> torch.Tensor:
-        """Return scaled observation, mean and log variance, ``[..., O + 2 L]``."""
-        return torch.cat([self.observations(observations), belief.mean, 2 * belief.log_std], dim=-1)
-
-    def transition(self, inputs: Inputs) -> Transition:
-        """Return what the encoder reads before steps."""
-        return Transition(
-            inputs.previous_actions,
-            self.rewards(inputs.previous_rewards),
-            self.observations(inputs.observations),
-            inputs.episode_starts,
-        )
-
-
-@dataclass(frozen=True)
-class BeliefActor:
-    """One policy for M tasks, beliefs in memory."""
-
-    networks: BeliefNetworks
-    params: Params
-    features: Features
-    num_tasks: int
-
-    @property
-    def device(self) -> torch.device:
-        """Where the parameters are."""
-        return next(iter(self.params.values())).device
-
-    def initial_memory(self, episodes: int) -> Params:
-        """Return a blank memory: the prior."""
-        shape, size = (self.num_tasks, episodes), self.networks.encoder.memory_size
-        return {
-            MEMORY: torch.zeros(*shape, size, device=self.device),
-            BEGUN: torch.zeros(shape, dtype=torch.bool, device=self.device),
-        }
-
-    @torch.no_grad()
-    def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
-        """Update the belief and draw actions, or the likeliest without a generator."""
-        shape = inputs.previous_rewards.shape
-        policy, values, belief, remembered = self._read(inputs, memory)
-        actions = mode(policy) if generator is None else sample(policy, generator)
-        extras = {
-            "value": values.view(shape),
-            # the policy reads s_t and the belief's parameters, not a sample of it
-            "belief_mean": belief.mean.view(*shape, -1),
-            "belief_log_std": belief.log_std.view(*shape, -1),
-        }
-        action = Action(actions.view(*shape, -1), log_prob(policy, actions).view(shape), extras)
-        return action, {MEMORY: remembered.view(*shape, -1), BEGUN: torch.ones_like(memory[BEGUN])}
-
-    @torch.no_grad()
-    def distribution(self, inputs: Inputs, memory: Params) -> Distribution:
-        """Return the distribution of actions, ``[M, K, A]``."""
-        policy, *_ = self._read(inputs, memory)
-        return rebuilt(policy, (part.view(*inputs.live.shape, -1) for part in policy))
-
-    def _read(
-        self, inputs: Inputs, memory: Params
-    ) -> tuple[Distribution, torch.Tensor, Gaussian, torch.Tensor]:
-        """Return policy, values, belief and memory after a step, ``[M * K, ...]``."""
-        encoder = self.networks.encoder
-        # embed the step since the last action
-        seen = Transition(*(part.flatten(0, 1) for part in self.features.transition(inputs)))
-        remembered = encoder.step(self.params, seen, memory[MEMORY].flatten(0, 1), memory[BEGUN].flatten())
-        # m_t: mean and deviation of q(m | tau_{:t})
-        belief = encoder.belief(self.params, remembered)
-        read = self.features.policy_inputs(inputs.observations.flatten(0, 1), belief)
-        policy, values = self.networks.policy(self.params, read)
-        return policy, values, belief, remembered
 
 
 class VariBAD:
@@ -269,7 +191,7 @@ class VariBAD:
         return State(copies, {"updates": self.updates}, self.buffer.state().segments)
 
     def load_state(self, state: State) -> None:
-        """Go on from a state; an unfit one raises ``MetarlError``."""
+        """Continue from a state; raise ``MetarlError`` if unfit."""
         loaded = take_saved(self._tensors(), state.tensors)
         self.policy_params = {name: loaded[name] for name in self.policy_params}
         self.vae_params = {name: loaded[name] for name in self.vae_params}

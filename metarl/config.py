@@ -94,11 +94,13 @@ class SamplingConfig(Settings):
     episodes: Episodes = 10
     """Episodes of each task before each adaptation, and after the last."""
     training_tasks: Annotated[int, Ge(0), Le(1_000_000)] = 0
-    """Training tasks of the whole run, drawn once by its seed; 0 draws from all of the suite's each time."""
+    """Training tasks of the whole run.
+    Drawn once by its seed; 0 draws from all of the suite's each time."""
     engine: str = "auto"
-    """What steps the environments; "auto" takes the suite's fastest."""
+    """Engine of environments; "auto" takes the suite's fastest."""
     workers: Workers = 0
-    """Worker processes or threads; 0 takes one a core. Results do not depend on it."""
+    """Worker processes or threads; 0 uses every core.
+    Results do not depend on it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,11 +110,11 @@ class MeasurementConfig(Settings):
     adaptation_steps: Annotated[int, Ge(0), Le(100)] = 3
     """Most adaptation steps of a full evaluation."""
     episodes: Episodes = 10
-    """Episodes measured on each task after each number of adaptation steps."""
+    """Episodes per task and number of adaptation steps."""
     adaptation_episodes: Episodes = 10
     """Episodes of each task per adaptation step."""
     deterministic: bool = False
-    """Measure the most likely action instead of drawing actions as in training."""
+    """Measure the most likely actions, not drawn ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,12 +122,14 @@ class EvaluationConfig(MeasurementConfig):
     """When adaptation to held-out tasks is measured in a run, and how."""
 
     every: Annotated[int, Ge(0)] = 5
-    """Iterations between evaluations during training; 0 evaluates only at the end."""
+    """Iterations between evaluations; 0 leaves only the last."""
     tasks: Annotated[int, Ge(1), Le(100_000)] = 10
-    """Held-out tasks of an evaluation during training, which adapts as often as training does, and once at
-    least unless the agent has a memory; the full evaluation at the end takes every task."""
+    """Held-out tasks of evaluations during training.
+    These adapt as often as training does, and once at least unless the agent has a memory; the full
+    evaluation at the end takes every task."""
     patience: Annotated[int, Ge(0), Le(10_000_000)] = 0
-    """Evaluations in a row without a better held-out return that end the training; 0 for any number."""
+    """Stop after this many evaluations without improvement.
+    They come in a row without a better held-out return; 0 never stops early."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,11 +137,12 @@ class CheckpointConfig(Settings):
     """When the run is saved."""
 
     every: Annotated[int, Ge(1)] = 1
-    """Iterations between checkpoints; the last iteration is always saved."""
+    """Iterations between checkpoints; the last is always saved."""
     keep: Annotated[int, Ge(1)] = 3
     """Newest checkpoints that stay on disk."""
     keep_best: bool = False
-    """Also save and keep the one with the best return on held-out tasks, RUN/checkpoints/best."""
+    """Also keep the checkpoint of best held-out return.
+    It is RUN/checkpoints/best."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,26 +150,30 @@ class ExperimentConfig(Settings):
     """One run, whole: the same config, seed and versions give the same numbers, bit for bit, on a CPU."""
 
     suite: Annotated[SuiteConfig, tyro.conf.arg(name="")]
-    """The tasks; on the command line its settings have no prefix."""
+    """Tasks; on the command line without a prefix."""
     agent: AgentConfig
     """The algorithm."""
     name: str = ""
-    """Folder under runs/; left empty, it is made from the suite, the agent and the seed."""
+    """Folder under runs/.
+    Left empty, it is made from the suite, the agent and the seed."""
     success_bonus: Annotated[float, Ge(0), Le(1e6)] = 0.0
-    """Reward of a step that solves the task, on top of the suite's own; in training and in testing."""
+    """Added reward of steps that solve the task.
+    Paid in training and in testing."""
     iterations: Annotated[int, Ge(1), Le(10_000_000)] = 40
     """Meta-iterations: one meta-batch and one update each."""
     seed: Seed = 0
-    """Where every random number of the run comes from."""
+    """Seed of every random number of the run."""
     threads: Workers = 0
-    """Threads of adapting and learning; 0 takes one a core, OMP_NUM_THREADS at most. Results do not depend
-    on it."""
+    """Threads of adapting and learning.
+    0 takes one a core, OMP_NUM_THREADS at most. Results do not depend on it."""
     device: str = "cpu"
-    """Where the policy, the adaptation and the update compute: "cpu", "cuda", "cuda:1"."""
+    """Where policies act and learn: "cpu", "cuda", "cuda:1"."""
     loggers: tuple[str, ...] = ()
-    """Where metrics go beside the run's folder, "wandb" for instance; `metarl list loggers` has them all."""
+    """Loggers beside the run's folder, such as "wandb".
+    `metarl list loggers` has them all."""
     init_from: str = ""
-    """Where training starts: a run or checkpoint of the same agent, or a stable-baselines3 PPO file."""
+    """Run, checkpoint or PPO file to start from.
+    Runs and checkpoints of the same agent, PPO files of stable-baselines3."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     """How a meta-batch is collected."""
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)

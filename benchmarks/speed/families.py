@@ -22,7 +22,7 @@ from benchmarks.speed.locomotion import ASYNC, COMPILED, Actions, Results, add_r
 from benchmarks.workloads import in_turn, machine, wide_console
 from metarl.config import SuiteConfig
 from metarl.envs.custom.from_gymnasium import ProcessTasks
-from metarl.envs.engines.processes.worker import EnvFactory
+from metarl.envs.engines.processes.env_pool import EnvFactory
 from metarl.envs.grasp.suite import GraspShapesConfig, GraspShapesTasks
 from metarl.envs.locomotion.dynamics import DynamicsConfig, HopperRandParamsConfig, Walker2dRandParamsConfig
 from metarl.envs.locomotion.env import GymnasiumFactory

@@ -20,10 +20,10 @@ from gymnasium.wrappers import TimeLimit
 
 from metarl.action_map import ActionMap, MapsActions, make_action_map
 from metarl.envs.custom.env import GymEnv, GymnasiumFactory, Tuning, build
+from metarl.envs.engines.processes.env_pool import EnvFactory, exception_text
 from metarl.envs.engines.processes.in_process import close, user_errors
 from metarl.envs.engines.processes.messages import TIMEOUT
 from metarl.envs.engines.processes.vector_env import ProcessTaskVectorEnv
-from metarl.envs.engines.processes.worker import EnvFactory, exception_text
 from metarl.envs.task_sampling.settings import TaskSettings, check_settings, check_takes
 from metarl.envs.task_sampling.splits import Sampler, SplitTasks, make_splits
 from metarl.errors import MetarlError, require, unknown_name

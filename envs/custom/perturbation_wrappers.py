@@ -117,7 +117,7 @@ class ShiftedSensors(PerturbationWrapper):
 
 
 def real_dtype(observation: Array) -> np.dtype[np.floating]:
-    """Return an observation's dtype, or float64 where it counts: whole numbers hold no noise and no offset."""
+    """Return an observation's dtype, or float64: whole numbers hold no noise."""
     kept: np.dtype[np.floating] = observation.dtype
     return kept if kept.kind == "f" else np.dtype(np.float64)
 

@@ -25,8 +25,8 @@ from metarl.envs.custom.perturbation_wrappers import (
     check_actuators,
     check_entries,
 )
+from metarl.envs.engines.processes.env_pool import Drawable, EnvFactory, TaskEnv
 from metarl.envs.engines.processes.messages import TIMEOUT
-from metarl.envs.engines.processes.worker import Drawable, EnvFactory, TaskEnv
 from metarl.errors import MetarlError, require
 from metarl.tasks import (
     ControlledInTime,

@@ -42,7 +42,7 @@ class SelfResetting(VectorWrapper[Array, Array, Array, Array, Array]):
         self._tasks_env.set_tasks(tasks)
 
     def reset(self, *, seed: int | None = None, options: Infos | None = None) -> tuple[Array, Infos]:
-        """Start episodes in all slots, or in those of ``options["reset_mask"]``."""
+        """Start episodes in slots of ``options["reset_mask"]``, or all."""
         mask, _ = split_options(options, self.num_envs)
         observations, infos = self.env.reset(seed=seed, options=options)
         self._over = self._over & ~mask

@@ -76,7 +76,7 @@ def families(reward: RewardVersion = "v2") -> dict[str, SawyerTask]:
 
 
 def grasp_constants(env: SawyerXYZEnv, family: str) -> Constants:
-    """Return the constants of the rewards that a reset fixes."""
+    """Return the reward constants that a reset fixes."""
     del family  # all have the same
     return {"reward": constants_of(env, TASK)}
 
@@ -116,11 +116,12 @@ class GraspShapesConfig(SuiteConfig):
     test_shapes: tuple[str, ...] = TEST_SHAPES
     """Shapes held out."""
     held_out: HeldOut = "both"
-    """Test on new "shapes", on "ranges" (new size, mass and friction of known shapes), or "both"."""
+    """Test on new "shapes", "ranges" or "both".
+    Ranges are new sizes, masses and frictions of known shapes."""
     layouts: Annotated[int, Ge(1), Le(10_000)] = 50
-    """Tasks per shape in each split: objects with start and goal."""
+    """Tasks (object, start, goal) per shape and split."""
     horizon: Annotated[int, Ge(1), Le(MAX_HORIZON)] = MAX_HORIZON
-    """Steps of an episode, at most Meta-World's own 500."""
+    """Steps of an episode, at most Meta-World's 500."""
     task_seed: Seed = 42
     """Seed of all tasks; independent of the run's."""
 

@@ -36,7 +36,8 @@ class LocomotionConfig(SuiteConfig):
     """The settings of all locomotion suites."""
 
     horizon: Horizon = 200
-    """Steps of an episode: 200 in MAML and PEARL, 100 in ProMP's script."""
+    """Steps of an episode.
+    200 in MAML and PEARL, 100 in ProMP's script."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ class VelocityConfig(LocomotionConfig):
     """The settings of the suites of velocities."""
 
     fastest: Annotated[float, Gt(0), Le(1000)]
-    """Training goals are uniform in 0..this, metres per second."""
+    """Training goals: uniform in 0..this, metres per second."""
     test_range: TestRange = "in"
     """Test goals: from the training range, or "out": faster by up to a third."""
 
@@ -73,7 +74,8 @@ class HalfCheetahVelConfig(VelocityConfig):
 
     kind: ClassVar[str] = "half-cheetah-vel"
     fastest: float = 3.0
-    """Training goals are uniform in 0..this, metres per second; MAML's is 2."""
+    """Training goals: uniform in 0..this, metres per second.
+    MAML's is 2."""
 
     def build(self) -> MujocoTasks:
         """Return the task distribution."""
@@ -87,7 +89,7 @@ class AntVelConfig(VelocityConfig):
 
     kind: ClassVar[str] = "ant-vel"
     fastest: float = 3.0
-    """Training goals are uniform in 0..this, metres per second."""
+    """Training goals: uniform in 0..this, metres per second."""
 
     def build(self) -> MujocoTasks:
         """Return the task distribution."""
@@ -101,7 +103,7 @@ class Walker2dVelConfig(VelocityConfig):
 
     kind: ClassVar[str] = "walker2d-vel"
     fastest: float = 10.0
-    """Training goals are uniform in 0..this, metres per second."""
+    """Training goals: uniform in 0..this, metres per second."""
 
     def build(self) -> MujocoTasks:
         """Return the task distribution."""

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 def episode_constants(env: SawyerXYZEnv, family: str) -> Constants:
-    """Return the constants of the rewards that a reset fixes."""
+    """Return the reward constants that a reset fixes."""
     version: RewardVersion = vars(env)["reward_function_version"]  # its base class does not declare it
     return {"reward": constants_of(env, tasks_with(version)[family])}
 

@@ -117,17 +117,19 @@ class MetaWorldConfig(SuiteConfig):
     training_only: ClassVar[tuple[str, ...]] = ("training_goals", "layout_width")
 
     horizon: Annotated[int, Ge(1), Le(MAX_HORIZON)] = MAX_HORIZON
-    """Steps of an episode, at most Meta-World's own 500."""
+    """Steps of an episode, at most Meta-World's 500."""
     goal_seed: Annotated[int, Ge(0), Lt(2**32 - 1)] = 42
     """Seed of Meta-World's goals, as in its own benchmarks; independent of the run's."""
     training_goals: NumGoals = PUBLISHED_GOALS
-    """Training goals of each family; more than Meta-World's 50 are drawn by its own code with other seeds."""
+    """Training goals of each family.
+    More than Meta-World's 50 are drawn by its own code with other seeds."""
     layout_width: Annotated[float, Ge(1), Le(10)] = 1.0
     """Length in x and y of the boxes of training objects and goals, in Meta-World's; held-out ones keep 1."""
     test_goals: NumGoals = PUBLISHED_GOALS
     """Held-out goals of each family; the first 50 are Meta-World's."""
     reward: RewardVersion = "v2"
-    """Meta-World's rewards: today's "v2", 0 to 10 a step, or the original "v1", up to thousands."""
+    """Meta-World's rewards: today's "v2" or original "v1".
+    "v2" pays 0 to 10 a step, "v1" up to thousands."""
     vary: tuple[str, ...] = ()
     """Factors that vary from task to task: size, mass, friction; colour and camera in pictures only."""
     test_range: TestRange = "out"

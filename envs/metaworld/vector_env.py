@@ -43,13 +43,13 @@ class VectorOptions:
     goal_visible: bool = False
     """Show the goal in the last three observed numbers, as in multi-task benchmarks."""
     use_one_hot: bool = False
-    """Append the running family to the observation, one number per family."""
+    """Append the running family to observations, one-hot."""
     terminate_on_success: bool = False
     """End an episode at its first success."""
     success_bonus: float = 0.0
     """Pay this much more for each step after which the task is solved."""
     max_episode_steps: int = MAX_HORIZON
-    """Steps after which an episode is truncated, 1 to 500."""
+    """Steps before an episode is truncated, 1..500."""
     autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP
     """When a slot starts its next episode: ``"NextStep"``, ``"SameStep"`` or ``"Disabled"``."""
     task_select: Select = "random"
@@ -59,7 +59,8 @@ class VectorOptions:
     reward_function_version: RewardVersion = "v2"
     """Meta-World's rewards: ``"v2"``, at most 10 a step, or the original ``"v1"``."""
     num_threads: int = 0
-    """Threads of the physics; 0 for each core. Results do not depend on it."""
+    """Threads of the physics; 0 for each core.
+    Results do not depend on it."""
     stepper: StepperName = "auto"
     """``"compiled"``, ``"portable"`` or ``"auto"`` for the first that works; the results are the same."""
     render_mode: Literal["rgb_array"] | None = None
@@ -180,7 +181,7 @@ class MetaWorldVectorEnv(VectorEnv[Array, npt.NDArray[np.float32], Array]):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, object] | None = None
     ) -> tuple[Array, Infos]:
-        """Start episodes in all slots, or in those of ``options["reset_mask"]``."""
+        """Start episodes in slots of ``options["reset_mask"]``, or all."""
         self._check_open()
         seeds = seeds_of_slots(seed, self.num_envs)
         mask, _ = split_options(options, self.num_envs)

@@ -16,7 +16,7 @@ class TaskSettings(TypedDict, total=False):
     """Optional settings of a distribution."""
 
     horizon: int
-    """Steps of an episode; by default the environment's own limit."""
+    """Steps of an episode, by default the environment's."""
     success_key: str
     """Key of ``info`` that says "solved"."""
     name: str
@@ -28,10 +28,8 @@ class TaskSettings(TypedDict, total=False):
     "clip" clips only; "raw" passes them on, for an environment that reads actions beyond its bounds itself.
     """
     timeout: float
-    """Seconds to build, reset or step an environment, 60 by default; ``math.inf`` waits for ever.
-
-    Not for vector environments.
-    """
+    """Seconds to build, reset or step an environment.
+    60 by default; ``math.inf`` waits for ever. Not for vector environments."""
     observed: Sequence[str]
     """Names of parameters that an agent may observe, such as where an object is."""
 

@@ -42,7 +42,7 @@ class LearnerConfig:
     """Budget and seed of one baseline."""
 
     steps: int
-    """Environment steps at most; a few less, where they do not divide into whole rollouts."""
+    """Environment steps, rounded down to whole rollouts."""
     seed: int
     """Source of everything random."""
     rollout: int = ROLLOUT

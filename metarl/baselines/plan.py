@@ -32,8 +32,8 @@ class ComparisonConfig(Settings):
     budgets: tuple[Annotated[int, Ge(1), Le(1_000_000)], ...] = (1, 10)
     """Adaptation budgets that learning from scratch gets."""
     training_steps: Annotated[int, Ge(0)] = 0
-    """Environment steps on training tasks, of the multi-task agent and of the oracle; 0 for as many as the
-    meta-learned agent took."""
+    """Environment steps of multi-task agent and oracle.
+    Taken on training tasks; 0 for as many as the meta-learned agent took."""
     updates_per_step: Annotated[float, Gt(0), Le(100)] = 1.0
     """Gradient steps of SAC for each environment step on the held-out task."""
     seed: Seed = 0

@@ -21,17 +21,19 @@ class SafetySettings(Settings):
     """Limits that hold whatever the policy does."""
 
     low: tuple[float, ...] = ()
-    """Least value of each action that is sent, in the environment's units; one value stands for all, and none
-    takes the bounds of the action space."""
+    """Least value of each action, in environment units.
+    One value stands for all, and none takes the bounds of the action space."""
     high: tuple[float, ...] = ()
     """Greatest value, likewise."""
     max_change: tuple[Annotated[float, Gt(0)], ...] = ()
-    """Most that each action changes from one step to the next, likewise; none sets no limit."""
+    """Largest change of each action per step, likewise.
+    None sets no limit."""
     start: tuple[float, ...] = ()
-    """The action that holds when an episode starts, such as 0 of a robot that stands still, from which the
-    first one changes by at most max-change; none leaves the first action of an episode free."""
+    """Action that holds when an episode starts.
+    Such as 0 of a robot that stands still; the first action differs from it by at most max-change. None
+    leaves the first action of an episode free."""
     min_return: Annotated[float, Lt(math.inf)] | None = None
-    """An episode ends where its return falls below this."""
+    """Episodes end where their return falls below this."""
     max_stopped: Annotated[int, Ge(1)] = 3
     """The session stops after so many episodes in a row that the workspace or the return ended."""
     max_missed: Annotated[int, Ge(0)] = 20
@@ -51,7 +53,7 @@ class GuardSettings(Settings):
     """When a policy that has adapted is rolled back to the one before."""
 
     enabled: bool = True
-    """Judge each adapted policy; without it, all are kept."""
+    """Judge each adapted policy; otherwise all are kept."""
     max_kl: Annotated[float, Gt(0)] = 100.0
     """Most KL divergence from the policy before, in nats an action, on the states that it has met. A policy
     beyond it never acts."""
@@ -69,23 +71,25 @@ class DeploySettings(Settings):
     """How an agent adapts on one environment."""
 
     episodes: Annotated[int, Ge(0), Le(100_000)] = 0
-    """Episodes of the session; 0 takes those that the adaptation steps need, and as many once more as one
-    step does."""
+    """Episodes of the session.
+    0 takes those that the adaptation steps need, and as many once more as one step does."""
     adaptation_steps: Annotated[int, Ge(0), Le(1000)] | None = None
-    """Times that the policy may adapt, by default as many as in training, but one at least; of an agent with
-    a memory, episodes that it remembers."""
+    """Times that the policy may adapt.
+    By default as many as in training, but one at least; of an agent with a memory, episodes that it
+    remembers."""
     adaptation_episodes: Episodes | None = None
-    """Episodes that one step learns from, by default as many as in the run's evaluation. An agent with a
-    memory takes one."""
+    """Episodes that one step learns from.
+    By default as many as in the run's evaluation. An agent with a memory takes one."""
     horizon: Horizon | None = None
-    """Steps after which an episode is cut, by default those of the training."""
+    """Steps of an episode, by default the training's."""
     frequency: Annotated[float, Ge(0), Le(100_000)] = 0.0
-    """Steps a second; 0 leaves the pace to the environment."""
+    """Steps a second; 0 for the environment's pace."""
     actions: Literal["as-trained", "rescale", "clip"] = "as-trained"
-    """Rescale the policy's actions from -1..1 to the bounds of the environment's, or pass them on clipped; as
-    trained, they are rescaled where the suite rescales them."""
+    """How the policy's actions become the environment's.
+    They are rescaled from -1..1 to its bounds, or passed on clipped; as trained, they are rescaled where the
+    suite rescales them."""
     deterministic: bool = False
-    """Take the most likely actions, instead of drawing them as in training."""
+    """Take the most likely actions, not drawn ones."""
     seed: Seed = 0
     """Seeds the policy's noise, not the environment."""
     safety: SafetySettings = field(default_factory=SafetySettings)

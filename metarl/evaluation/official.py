@@ -19,9 +19,10 @@ class OfficialSettings:
     adaptation_steps: int = 1
     """Adaptations to each task."""
     adaptation_episodes: int = 10
-    """Episodes of each task that one adaptation learns from; 1 of an agent with sequential trials."""
+    """Episodes per task that one adaptation learns from.
+    1 of an agent with sequential trials."""
     deterministic: bool = False
-    """Measure the most likely action instead of drawing actions as in training."""
+    """Measure the most likely actions, not drawn ones."""
     success_bonus: float = 0.0
     """Paid to the agent for each step that solves the task, as in its training; no return counts it."""
 

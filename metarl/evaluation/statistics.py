@@ -48,7 +48,7 @@ class Bootstrap:
     level: float = 0.95
     """Confidence, between 0 and 1."""
     resamples: int = 2000
-    """Number of resamples of seeds and tasks, where a bootstrap is needed."""
+    """Resamples of a bootstrap over seeds and tasks."""
     over: Literal["both", "seeds"] = "both"
     """Cover other seeds on other tasks ("both"), or other seeds on these tasks ("seeds")."""
     strata: tuple[str, ...] = ()

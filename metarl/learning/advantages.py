@@ -13,8 +13,10 @@ from metarl.networks.linear_baseline import (
     constant_reward_values,
     fit_linear,
     linear_features,
+    num_linear_features,
     predict_linear,
 )
+from metarl.system.threads import parallel_map, task_chunks
 from metarl.types import Rollout
 
 AdvantageNorm: TypeAlias = Literal["std", "var", "none"]
@@ -126,6 +128,19 @@ def estimate_advantages(
     # advantages of pure rounding noise must not be scaled up to a deviation of one
     share = above_rounding(live_rms(returns - explained, mask), live_rms(returns, mask))
     return (share * normalize(advantages, mask, norm)).to(rollout.rewards.dtype)
+
+
+def threaded_advantages(rollout: Rollout, *, discount: float, gae_lambda: float) -> torch.Tensor:
+    """Return :func:`estimate_advantages` as they are, with tasks in threads."""
+
+    @torch.no_grad()
+    def of_tasks(tasks: slice) -> torch.Tensor:
+        part = rollout.of_tasks(tasks)
+        return estimate_advantages(part, discount=discount, gae_lambda=gae_lambda, norm="none")
+
+    # a fit takes about the square of the features for each step
+    work = rollout.mask.numel() * num_linear_features(rollout.observations.shape[-1]) ** 2
+    return torch.cat(parallel_map(of_tasks, task_chunks(len(rollout.mask), work)))
 
 
 def _final_values(rollout: Rollout, weights: torch.Tensor, constant: torch.Tensor) -> torch.Tensor:

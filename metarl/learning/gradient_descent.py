@@ -38,15 +38,16 @@ class DescentConfig(Settings):
     outer_lr: Annotated[float, Gt(0), Le(1000)] = 1e-3
     """Step size of the meta-parameters."""
     outer_optimizer: OuterOptimizer = "adam"
-    """Adam (Kingma and Ba 2015, arXiv 1412.6980), AdamW, RMSprop, or plain stochastic gradient descent."""
+    """Optimiser: Adam, AdamW, RMSprop or stochastic gradient descent.
+    Adam: Kingma and Ba 2015, arXiv 1412.6980."""
     weight_decay: Annotated[float, Ge(0), Le(1000)] = 0.01
-    """AdamW alone shrinks every parameter by this times the step size."""
+    """AdamW's weight decay, relative to the step size."""
     max_gradient_norm: Annotated[float, Ge(0), Lt(math.inf)] = 0.0
-    """Longer gradients are scaled down to this norm; 0 leaves them."""
+    """Clip gradients to this norm; 0 leaves them."""
     lr_schedule: LearningRateSchedule = "constant"
-    """How the step size falls from outer_lr to 0."""
+    """Schedule of the step size, outer_lr to 0."""
     lr_iterations: int = 0
-    """Meta-iterations until a linear or cosine schedule reaches 0."""
+    """Meta-iterations until linear or cosine schedules reach 0."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -73,7 +74,7 @@ class ClippedConfig(DescentConfig):
     outer_steps: Annotated[int, Ge(1), Le(1000)] = 5
     """Steps of the meta-parameters on each meta-batch."""
     clip: Annotated[float, Gt(0), Lt(math.inf)] = 0.2
-    """Likelihood ratios count within one plus or minus this."""
+    """Likelihood ratios are clipped this far from 1."""
 
 
 class LossAndMetrics(NamedTuple):

@@ -27,11 +27,11 @@ class PPOConfig(Settings):
     """Losses and minibatches."""
 
     clip: Annotated[float, Gt(0), Le(10)] = 0.2
-    """Likelihood ratios count within one plus or minus this."""
+    """Likelihood ratios are clipped this far from 1."""
     epochs: Annotated[int, Ge(1), Le(1000)] = 5
     """Passes over each meta-batch."""
     minibatches: Annotated[int, Ge(1), Le(10_000)] = 4
-    """Parts of a pass, each with a step of its own."""
+    """Parts of a pass, with a step each."""
     max_kl: Annotated[float, Ge(0), Le(1000)] = 0.03
     """Passes end when the policy has moved this far from the one that acted; 0 never ends them."""
     value_weight: Annotated[float, Ge(0), Le(1000)] = 0.5
@@ -53,7 +53,7 @@ class TrialPPOConfig(PPOConfig):
     trial_episodes: Annotated[int, Ge(1), Le(101)] = 2
     """Episodes of a trial, which share a memory."""
     discount: Annotated[float, Ge(0), Le(1)] = 0.99
-    """Reward discount per step, also across a trial's episodes."""
+    """Reward discount per step, also across episodes."""
     gae_lambda: Annotated[float, Ge(0), Le(1)] = 0.95
     """Weight of longer returns in the advantages."""
     scale_iterations: Annotated[int, Ge(0)] = 50

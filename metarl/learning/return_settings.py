@@ -23,7 +23,8 @@ class ReturnsConfig(Settings):
     bootstrap_truncated: bool = False
     """Add the value of the last observation of truncated episodes; for tasks without a time limit."""
     advantage_norm: AdvantageNorm = "std"
-    """Divisor of centered advantages; garage and metaworld-algorithms use "var"."""
+    """Divisor of centered advantages.
+    garage and metaworld-algorithms use "var"."""
 
     def batch(self, rollout: Rollout) -> Batch:
         """Return a rollout's transitions with advantages."""

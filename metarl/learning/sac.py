@@ -37,15 +37,15 @@ class SACConfig(Settings):
     discount: Annotated[float, Ge(0), Le(1)] = 0.99
     """Reward discount for each step."""
     learning_rate: Annotated[float, Gt(0), Le(10)] = 3e-4
-    """Step size of Adam, for actor, critic and temperature."""
+    """Adam's step size, for actor, critic and temperature."""
     target_rate: Annotated[float, Gt(0), Le(1)] = 0.005
     """Share of the critic that its target takes over in each step (tau)."""
     initial_temperature: Annotated[float, Ge(1e-6), Le(1e6)] = 1.0
     """Weight of the entropy at the start (alpha)."""
     learns_temperature: bool = True
-    """Move the temperature until the policy has the entropy that is aimed at."""
+    """Tune the temperature towards the target entropy."""
     entropy_per_action: Annotated[float, Ge(-100), Le(100)] = -1.0
-    """Entropy in nats that the temperature aims at, for each component of an action."""
+    """Target entropy per action component, in nats."""
 
 
 class SACBatch(NamedTuple):

@@ -22,7 +22,7 @@ class TrustRegionConfig(Settings):
     """Settings of the trust region (Schulman et al. 2015, arXiv 1502.05477, appendix C)."""
 
     max_kl: Annotated[float, Gt(0), Lt(math.inf)] = 0.01
-    """Largest mean KL divergence of one step, in nats."""
+    """Largest mean KL divergence per step, in nats."""
     cg_iters: Annotated[int, Ge(1), Le(1000)] = 10
     """Conjugate-gradient steps towards the natural gradient."""
     cg_damping: Annotated[float, Ge(0), Lt(math.inf)] = 1e-5

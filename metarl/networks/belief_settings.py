@@ -39,7 +39,8 @@ class BeliefNetworkConfig(Settings):
     latent_size: Units = 5
     """Size of the task embedding."""
     cell: str = "gru"
-    """Encoder memory: "gru", or "linear", whose updates take a quarter of the time."""
+    """Encoder memory: "gru" or "linear".
+    Updates of "linear" take a quarter of the time."""
     memory_size: Units = 128
     """Numbers that the encoder remembers."""
     observation_embedding: Units = 32
@@ -47,7 +48,7 @@ class BeliefNetworkConfig(Settings):
     action_embedding: Units = 16
     """Units of the encoder's layer that reads actions."""
     reward_embedding: Units = 16
-    """Units of the encoder's layer that reads rewards and episode starts."""
+    """Encoder units that read rewards and episode starts."""
     decoder_sizes: tuple[Units, ...] = (64, 32)
     """Units of each hidden layer of the decoders."""
     hidden_sizes: tuple[Units, ...] = (128, 128)

@@ -26,9 +26,10 @@ class NetworkConfig(Settings):
     activation: str = "tanh"
     """Nonlinearity: "tanh" or "relu"."""
     initial_std: Annotated[float, Gt(0), Le(1000)] = 1.0
-    """Standard deviation of every action component at the start."""
+    """Initial standard deviation of every action component."""
     min_std: float = 1e-6
-    """Standard deviations never fall below this; at it, a gradient that points upwards raises them."""
+    """Standard deviations never fall below this.
+    At it, a gradient that points upwards raises them."""
     max_std: float = MAX_STD
     """Standard deviations never act above this."""
 

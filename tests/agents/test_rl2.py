@@ -164,7 +164,8 @@ def three_parts(monkeypatch: pytest.MonkeyPatch) -> None:
         edges = [size * part // 3 for part in range(4)]
         return [slice(start, stop) for start, stop in itertools.pairwise(edges)]
 
-    monkeypatch.setattr("metarl.agents.rl2.task_chunks", three)
+    for module in ("metarl.agents.rl2", "metarl.learning.advantages"):
+        monkeypatch.setattr(f"{module}.task_chunks", three)
 
 
 def updated(config: RL2Config, threads: int) -> tuple[RL2, dict[str, float]]:
@@ -196,7 +197,7 @@ def test_linear_baseline_leaves_nothing_that_its_features_explain() -> None:
     agent = agent_of(replace(TINY, baseline="linear", gae_lambda=1.0))
     assert not [name for name in agent.params if name.startswith("value")]
     trials = join_trials(agent_contract.meta_batch(agent))
-    advantages = agent._linear_advantages(trials).double()
+    advantages = agent._linear_advantages(trials, trials.rewards).double()
     steps = torch.arange(trials.live.shape[-1])
     features = linear_features(trials.inputs.observations, steps) * trials.live.unsqueeze(-1)
     # the normal equations: residuals are orthogonal to every feature, up to the ridge
@@ -222,16 +223,6 @@ def test_power_of_the_reward_counts_in_learning_and_is_not_read(baseline: Baseli
         agent._rescale(trials)
     assert plain.scales.rewards.deviation == squared.scales.rewards.deviation
     assert plain.scales.returns.deviation != squared.scales.returns.deviation
-
-
-def test_power_that_leaves_float32_is_refused_by_its_name() -> None:
-    agent = agent_of(replace(TINY, reward_power=10.0))
-    assert float(agent._counted(torch.tensor([-10.0]))) == pytest.approx(-1e10)
-    said = r"power 10 is at most 1e\+15, got a reward of size 10000; .* lower --agent\.reward-power\.$"
-    with pytest.raises(MetarlError, match=said):
-        agent._counted(torch.tensor([1.0, -1e4]))
-    slight = agent_of(replace(TINY, reward_power=0.01))
-    assert slight._counted(torch.tensor([0.0, -1e4])).tolist() == pytest.approx([0.0, -(10**0.04)])
 
 
 def test_largest_reward_is_told_as_learning_counts_it() -> None:

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from metarl.agents.rl2 import RL2, RL2Config, Sequences
+from metarl.agents.rl2 import RL2, RL2Config
 from metarl.config import SamplingConfig
 from metarl.envs.toy.cart_pole import CartPoleConfig
 from metarl.envs.toy.point import PointTasks
 from metarl.functional.params import map_values
+from metarl.learning.chunks import Sequences
 from metarl.learning.gradient_descent import loss_and_gradient
 from metarl.learning.ppo import Experience
 from metarl.rollouts.history import join_trials

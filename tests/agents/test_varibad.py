@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from metarl.agents.varibad import BEGUN, MEMORY, VariBAD, VariBADConfig
+from metarl.agents.varibad import VariBAD, VariBADConfig
 from metarl.config import AgentConfig, SamplingConfig
 from metarl.envs.toy.cart_pole import CartPoleConfig
 from metarl.errors import MetarlError, Stopped
 from metarl.functional.distributions import Gaussian
+from metarl.learning.belief_actor import BEGUN, MEMORY
 from metarl.learning.replay import ReplayBuffer
 from metarl.meta_learner import Inputs
 from metarl.rollouts.collect import collect

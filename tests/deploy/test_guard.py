@@ -15,7 +15,6 @@ from scipy.stats import norm
 from scipy.stats._distn_infrastructure import rv_frozen
 
 from metarl import deploy
-from metarl.agents.gradient_based import AdaptedPolicy
 from metarl.agents.maml_trpo import MAMLTRPOConfig
 from metarl.agents.policy_reuse import PolicyReuseConfig
 from metarl.config import SamplingConfig
@@ -25,6 +24,7 @@ from metarl.deploy.policy import Policy, divergence
 from metarl.deploy.settings import DeploySettings, GuardSettings
 from metarl.envs.toy.point import PointConfig
 from metarl.functional.distributions import Gaussian
+from metarl.learning.adapted_policy import AdaptedPolicy
 from metarl.learning.reusing_actor import EXPERT, ReusingActor
 from metarl.meta_learner import inputs_at_start
 from metarl.networks.policies import GaussianMLPPolicy

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 
-from metarl.agents.gradient_based import AdaptedPolicy
 from metarl.agents.maml_vpg import MAMLVPG, MAMLVPGConfig
 from metarl.agents.rl2 import RL2Config
 from metarl.cli.main import main
@@ -21,6 +20,7 @@ from metarl.config import AgentConfig, SamplingConfig
 from metarl.envs.toy.bandits import BanditsConfig
 from metarl.envs.toy.point import PointTasks
 from metarl.errors import MetarlError, Stopped
+from metarl.learning.adapted_policy import AdaptedPolicy
 from metarl.meta_learner import Action, Actor, Inputs, MetaLearner, Plan
 from metarl.plugins.agent_check import check_agent
 from metarl.plugins.agent_claims import CLAIMS

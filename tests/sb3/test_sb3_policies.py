@@ -16,7 +16,6 @@ import torch
 from stable_baselines3 import PPO, SAC
 from torch import nn
 
-from metarl.agents.gradient_based import AdaptedPolicy
 from metarl.agents.maml_trpo import MAMLTRPOConfig
 from metarl.cli.main import main
 from metarl.config import SamplingConfig
@@ -24,6 +23,7 @@ from metarl.envs.toy.point import PointTasks
 from metarl.errors import MetarlError
 from metarl.functional.distributions import log_prob
 from metarl.functional.params import select, stack
+from metarl.learning.adapted_policy import AdaptedPolicy
 from metarl.meta_learner import MetaLearner
 from metarl.networks.policies import GaussianMLPPolicy
 from metarl.plugins import registry

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import torch
 
-from metarl.agents.gradient_based import AdaptedPolicy, GradientBasedAgent, GradientBasedConfig
+from metarl.agents.gradient_based import GradientBasedAgent, GradientBasedConfig
 from metarl.config import AgentConfig
 from metarl.envs.toy.point import PointConfig
+from metarl.learning.adapted_policy import AdaptedPolicy
 from metarl.training import runs
 from metarl.types import Json, Rollout
 from support.agent_contract import same_state

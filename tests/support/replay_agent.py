@@ -10,10 +10,10 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from metarl.agents.gradient_based import AdaptedPolicy
 from metarl.config import AgentConfig, SamplingConfig
 from metarl.functional.distributions import log_prob
 from metarl.functional.params import detach, gradient, requires_grad, stack, take_saved
+from metarl.learning.adapted_policy import AdaptedPolicy
 from metarl.learning.replay import ReplayBuffer
 from metarl.meta_learner import Actor, Plan, Trial
 from metarl.networks.settings import NetworkConfig, draw_params

@@ -18,6 +18,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from metarl.envs import from_gymnasium
 from metarl.envs.custom.from_gymnasium import ProcessTasks
+from metarl.envs.engines.processes.env_pool import EnvPool
 from metarl.envs.engines.processes.messages import (
     Blueprint,
     Draw,
@@ -27,7 +28,7 @@ from metarl.envs.engines.processes.messages import (
     shared_size,
 )
 from metarl.envs.engines.processes.vector_env import ProcessTaskVectorEnv
-from metarl.envs.engines.processes.worker import EnvPool, Worker
+from metarl.envs.engines.processes.worker import Worker
 from metarl.envs.engines.processes.worker_output import CappedOutput
 from metarl.errors import EngineError, MetarlError
 from metarl.plugins.user_modules import dumps

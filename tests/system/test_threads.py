@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 import torch
 
-from metarl.agents.gradient_based import AdaptedPolicy, GradientBasedAgent, GradientBasedConfig
+from metarl.agents.gradient_based import GradientBasedAgent, GradientBasedConfig
 from metarl.agents.maml_trpo import MAMLTRPOConfig
 from metarl.agents.rl2 import RL2Config
 from metarl.cli.main import main
 from metarl.config import AgentConfig, EvaluationConfig, SamplingConfig, construct
 from metarl.errors import MetarlError, Stopped
 from metarl.evaluation.evaluate import evaluate
+from metarl.learning.adapted_policy import AdaptedPolicy
 from metarl.meta_learner import MetaLearner
 from metarl.plugins import registry
 from metarl.system import threads

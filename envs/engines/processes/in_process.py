@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from metarl.envs.engines.processes.worker import exception_text
+from metarl.envs.engines.processes.env_pool import exception_text
 from metarl.errors import EngineError, MetarlError
 
 logger = logging.getLogger(__name__)

@@ -21,6 +21,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from metarl.action_map import ActionMap
+from metarl.envs.engines.processes.env_pool import EnvFactory
 from metarl.envs.engines.processes.episode_log import EpisodeLog
 from metarl.envs.engines.processes.messages import (
     STEP,
@@ -38,7 +39,6 @@ from metarl.envs.engines.processes.messages import (
     shared_size,
 )
 from metarl.envs.engines.processes.supervisor import Supervisor
-from metarl.envs.engines.processes.worker import EnvFactory
 from metarl.envs.engines.reset_arguments import seeds_of_slots, split_options
 from metarl.errors import EngineError, MetarlError, require
 from metarl.plugins.user_modules import dumps

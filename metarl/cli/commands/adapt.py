@@ -39,14 +39,16 @@ class AdaptArguments(DeploySettings):
     """
 
     run: Annotated[Path, tyro.conf.Positional]
-    """Folder of a run (its newest whole checkpoint is taken), of one checkpoint, or of a trained result."""
+    """Folder of a run, checkpoint or trained result.
+    Of a run its newest whole checkpoint is taken."""
     env: str
-    """The environment, as my_robot.py:make_env or by its Gymnasium id."""
+    """Environment: my_robot.py:make_env, or a Gymnasium id."""
     workspace: str = ""
     """Function of an observation that says whether it is where the robot may be, as my_robot.py:is_inside; an
     episode ends outside."""
     output: Path | None = None
-    """Folder of the session; by default the run's with the environment's name behind it."""
+    """Folder of the session.
+    By default the run's with the environment's name behind it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,7 @@ class GoOnArguments(Settings):
     resume: Path
     """Folder of the session."""
     episodes: Annotated[int, Ge(1), Le(100_000)] | None = None
-    """Episodes of the whole session, if not as many as before."""
+    """Episodes of the session, by default as before."""
 
 
 def adapt_command(arguments: list[str]) -> None:

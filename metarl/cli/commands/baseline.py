@@ -32,13 +32,14 @@ class BaselineArguments(ComparisonConfig):
     """Compare a trained agent with PPO and SAC on held-out tasks, at equal budget; resumes."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """Folder of a run (its newest whole checkpoint is taken), of one checkpoint, or of a trained result."""
+    """Folder of a run, checkpoint or trained result.
+    Of a run its newest whole checkpoint is taken."""
     tasks: Annotated[int, Ge(0)] = 5
-    """Held-out tasks, as evenly over the families as can be; 0 takes every one."""
+    """Held-out tasks, evenly over families; 0 for all."""
     workers: Workers = 0
-    """Worker processes or threads; 0 takes one a core."""
+    """Worker processes or threads; 0 uses every core."""
     output: Path | None = None
-    """Folder for the results; by default "baselines" in the run's folder."""
+    """Folder for results; by default RUN/baselines."""
 
 
 def baseline_command(arguments: list[str]) -> None:

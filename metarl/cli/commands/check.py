@@ -34,7 +34,7 @@ class CheckArguments:
     """
 
     suite: Annotated[SuiteConfig, tyro.conf.arg(name="")]
-    """The distribution; a registered suite has its settings as options."""
+    """Distribution; a registered suite's settings are options."""
 
 
 def check_command(arguments: list[str]) -> None:

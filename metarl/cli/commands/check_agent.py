@@ -32,8 +32,8 @@ class CheckAgentArguments:
     agent: AgentConfig
     """The agent; its settings are options, so that a small network can be tried."""
     suite: str = SUITE
-    """Suite that the agent is tried on, by name or as my_file.py:my_distribution; by default the point suite
-    with short episodes."""
+    """Suite that the agent is tried on.
+    By name or as my_file.py:my_distribution; by default the point suite with short episodes."""
 
 
 def check_agent_command(name: str, arguments: Sequence[str]) -> None:

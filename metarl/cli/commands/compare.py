@@ -47,25 +47,24 @@ class CompareArguments(Settings):
     """Compare finished runs, or sweeps of several seeds, on the held-out tasks of their suite."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Folders of two or more runs or sweeps, or files of metarl evaluate; the first is compared with each of
-    the others."""
+    """Runs, sweeps or files of metarl evaluate.
+    Two or more; the first is compared with each of the others."""
     step: Annotated[int, Ge(-1)] = -1
-    """Adaptation steps after which they are compared; -1 for the last.
-
+    """Adaptation steps before comparing; -1 for the last.
     Episodes of experience where an agent with a memory is among them."""
     over: Literal["both", "seeds"] = "both"
     """Claim of the intervals: about fresh seeds on fresh tasks, or about fresh seeds on these tasks.
-
-    The latter is rliable's bootstrap, too narrow where seeds are few, or good or bad on all tasks.
-    """
+    The latter is rliable's bootstrap, too narrow where seeds are few, or good or bad on all tasks."""
     output: Path | None = None
-    """Folder for comparison.json, performance profiles, a table and a figure of all runs before and after
-    adapting, their training curves, configs and weights; by default only tables are printed. Files of
-    metarl evaluate have no curves, configs and weights, so these are left out with one of them."""
+    """Folder for results; without it, tables are printed.
+    It gets comparison.json, performance profiles, a table and a figure of all runs before and after adapting,
+    their training curves, configs and weights. Files of metarl evaluate have no curves, configs and weights,
+    so these are left out with one of them."""
     title: str = ""
-    """Title of the figures; by default the suite and the adaptation steps."""
+    """Figures' title; by default suite and adaptation steps."""
     window: Annotated[float, Ge(0)] = 0.0
-    """Environment steps that a point of a training curve is the mean over; 0 shows every iteration."""
+    """Environment steps averaged per point of training curves.
+    0 shows every iteration."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

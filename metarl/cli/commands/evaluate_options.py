@@ -24,37 +24,42 @@ class EvaluateArguments(MeasurementConfig):
     """Measure a trained agent on tasks it was never trained on, before and after adapting to them."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """Folder of a run (its newest whole checkpoint is taken), of one checkpoint, or of a trained result."""
+    """Folder of a run, checkpoint or trained result.
+    Of a run its newest whole checkpoint is taken."""
     tasks: Annotated[int, Ge(0)] = 0
-    """Held-out tasks, as evenly over the families as can be; 0 takes every one."""
+    """Held-out tasks, evenly over families; 0 for all."""
     seed: Seed = 0
     """Seed of the evaluation, apart from the training's."""
     device: str = "cpu"
     """Where the policy and the adaptation compute."""
     workers: Workers = 0
-    """Worker processes or threads; 0 takes one a core."""
+    """Worker processes or threads; 0 uses every core."""
     engine: str = ""
-    """Engine that steps the environments, "threads" for instance; empty takes the one of the training."""
+    """Engine, such as "threads"; empty takes the training's."""
     task: tuple[str, ...] = ()
-    """Ids of held-out tasks to take instead of a number; a family's name takes the first of its tasks.
-
-    With --suite ml1 a family's name chooses the family, and takes all its tasks."""
+    """Ids of held-out tasks, instead of a number.
+    A family's name takes the first of its tasks. With --suite ml1 it chooses the family, and takes all its
+    tasks."""
     test_goals: Annotated[int, Ge(0), Le(10_000)] = 0
-    """Held-out goals of each family, on Meta-World; 0 takes as many as the run's own suite."""
+    """Held-out goals of each family, on Meta-World.
+    0 takes as many as the run's own suite."""
     actions: Literal["", "drawn", "most-likely", "both"] = ""
-    """Drawn actions, the most likely ones, or both side by side; empty leaves it to --deterministic."""
+    """Drawn actions, the most likely ones, or both.
+    Empty leaves it to --deterministic."""
     references: bool = True
-    """Measure also a policy that does nothing and one that acts at random, on Meta-World; cached."""
+    """Also measure doing nothing and acting at random.
+    On Meta-World; cached."""
     protocol: Literal["both", "per-goal", "official"] = "both"
     """Every task equally many episodes ("per-goal"), the evaluator that the suite's publisher ships
     ("official"), or both side by side, where there is one. Its returns never count a bonus for success."""
     episode_curve: tuple[int, ...] = ()
     """Measure also one adaptation step from these numbers of episodes: 1 2 5 10."""
     suite: str = ""
-    """Another suite than that of the training, by its name or as my_file.py:my_distribution, with the same
-    sizes of observations and actions. Its settings are options too: --suite ml1 --task push-v3."""
+    """Another suite than that of the training.
+    By its name or as my_file.py:my_distribution, with the same sizes of observations and actions. Its
+    settings are options too: --suite ml1 --task push-v3."""
     horizon: Horizon | None = None
-    """Steps of an episode, if not those of the suite."""
+    """Steps of an episode, by default the suite's."""
     output: Path | None = None
     """Folder for the results; by default "evaluations" in the run's folder, or in a lone checkpoint's."""
 

@@ -38,22 +38,24 @@ class ExplainArguments(Settings):
     """
 
     run: Annotated[Path, tyro.conf.Positional]
-    """Folder of a run (its newest whole checkpoint is taken), of one checkpoint, or of a trained result."""
+    """Folder of a run, checkpoint or trained result.
+    Of a run its newest whole checkpoint is taken."""
     tasks: Annotated[int, Ge(0)] = 0
-    """Held-out tasks, as evenly over the families as can be; 0 takes every one."""
+    """Held-out tasks, evenly over families; 0 for all."""
     task: tuple[str, ...] = ()
-    """Ids of held-out tasks to take instead of a number; a family's name takes the first of its tasks."""
+    """Ids of held-out tasks, instead of a number.
+    A family's name takes the first of its tasks."""
     adaptation_steps: Annotated[int, Ge(0), Le(100)] = 0
-    """Adaptation steps; 0 takes as many as the run's evaluation."""
+    """Adaptation steps; 0 as in the run's evaluation."""
     episodes: Annotated[int, Ge(0), Le(10_000)] = 0
-    """Episodes of each task that each variant of the policy is measured on; 0 takes as many as the run's
-    evaluation."""
+    """Episodes per task and variant of the policy.
+    0 takes as many as the run's evaluation."""
     seed: Seed = 0
     """Seed of the episodes, apart from the training's."""
     device: str = "cpu"
     """Where the policy and the adaptation compute."""
     workers: Workers = 0
-    """Worker processes or threads; 0 takes one a core."""
+    """Worker processes or threads; 0 uses every core."""
     output: Path | None = None
     """Folder for the results; by default "explanations" in the run's folder, or in a lone checkpoint's."""
 

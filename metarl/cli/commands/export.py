@@ -31,20 +31,21 @@ class ExportArguments(Settings):
     """Save a policy as an ONNX graph, or as a zip that stable_baselines3.PPO.load opens."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """Folder of a run (its newest whole checkpoint is taken), of one checkpoint, of a trained result, or
-    of metarl adapt."""
+    """Folder of a run, checkpoint, result or session.
+    Of a run its newest whole checkpoint is taken; sessions are those of metarl adapt."""
     output: Path
-    """The file: FILE.onnx for ONNX Runtime, any other for stable-baselines3."""
+    """FILE.onnx for ONNX Runtime, any other for stable-baselines3."""
     task: str = ""
-    """Held-out task to adapt to: its number from 0, its id, or a family for its first task. Without one the
-    policy is saved as it is: unadapted, or as metarl adapt left it."""
+    """Held-out task to adapt to.
+    Its number from 0, its id, or a family for its first task. Without one the policy is saved as it is:
+    unadapted, or as metarl adapt left it."""
     adaptation_steps: Annotated[int, Ge(0), Le(100)] | None = None
-    """Adaptation steps to the task, or episodes of an agent with a memory; by default as many as the run's
-    evaluation has."""
+    """Adaptation steps, or episodes of agents with memory.
+    By default as many as the run's evaluation has."""
     seed: Seed = 0
-    """Of the episodes that adaptation learns from, and of PPO's value network."""
+    """Seed of adaptation's episodes and PPO's value network."""
     workers: Workers = 0
-    """Worker processes or threads; 0 takes one a core."""
+    """Worker processes or threads; 0 uses every core."""
 
 
 def export_command(arguments: list[str]) -> None:

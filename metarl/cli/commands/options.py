@@ -30,9 +30,10 @@ class ResumeArguments(Settings):
     """Folder of the run, to resume from its newest whole checkpoint; or of one of its checkpoints,
     RUN/checkpoints/40, to resume from there: later checkpoints are deleted."""
     iterations: Annotated[int, Ge(1)] | None = None
-    """Train to this iteration instead of the one that the run was started with."""
+    """Train to this iteration instead of the run's."""
     device: str | None = None
-    """Compute there from now on; on another device the numbers differ in their last digits."""
+    """Compute there from now on.
+    On another device the numbers differ in their last digits."""
 
 
 def configured(preset: str, options: Sequence[str], prog: str) -> ExperimentConfig:

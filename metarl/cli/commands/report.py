@@ -34,19 +34,20 @@ class ReportArguments(Settings):
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Folders of runs that have been evaluated, or of sweeps."""
     output: Path | None = None
-    """The HTML file; by default report.html in the folder of the first run."""
+    """HTML file; by default the first run's report.html."""
     overwrite: bool = False
     """Replace a file that is there already."""
     tasks: tuple[str, ...] = ()
-    """Held-out tasks to film, by id or family; by default those of the greatest, median and least gain."""
+    """Held-out tasks to film, by id or family.
+    By default those of the greatest, median and least gain."""
     videos: bool = True
     """Whether to film."""
     camera: str | None = None
-    """From where to film, by the name that the suite gives it; by default the suite's choice."""
+    """Camera by name; by default the suite's choice."""
     size: int = 320
     """Pixels along a side of a video."""
     seed: Seed = 0
-    """Seed of the filmed episodes, apart from the training's."""
+    """Seed of the filmed episodes, not the training's."""
 
 
 def report_command(arguments: list[str]) -> None:

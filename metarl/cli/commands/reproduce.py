@@ -53,17 +53,21 @@ class ReproduceArguments(Settings):
     train: bool = False
     """Train again even where there are weights."""
     seeds: Annotated[int, Ge(0)] = 0
-    """Reproduce this many seeds of each result, each compared with its own numbers; 0 for all."""
+    """Seeds to reproduce per result; 0 for all.
+    Each is compared with its own numbers."""
     minutes: Annotated[float, Ge(0)] = 0.0
-    """Leave out results that took longer than this, or for an unknown time; 0 leaves none out."""
+    """Leave out results that took longer than this.
+    Those of unknown time too; 0 leaves none out."""
     parallel: Workers = 0
-    """Trainings at a time; 0 for one a core. The numbers do not depend on it."""
+    """Trainings at once; 0 for one a core.
+    The numbers do not depend on it."""
     runs: Path = Path("runs") / "reproduce"
     """Folder of the trainings' runs."""
     resume: bool = False
-    """Go on with trainings that an earlier call began in --runs."""
+    """Resume trainings of an earlier call in --runs."""
     keep_weights: bool = False
-    """Put the weights of a training whose numbers are all equal into the result's folder."""
+    """Keep weights of trainings with all numbers equal.
+    They go into the result's folder."""
     output: Path | None = None
     """Folder for reproduction.csv (every number), reproduction.json and the files made again."""
 

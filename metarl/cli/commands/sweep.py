@@ -41,7 +41,8 @@ class SweepArguments(Settings):
     seeds: Annotated[int, Ge(1), Le(1000)] = 5
     """How many, from --seed on."""
     parallel: Workers = 0
-    """Runs at a time; 0 for one a core. The results do not depend on it."""
+    """Runs at once; 0 for one a core.
+    The results do not depend on it."""
 
 
 def sweep_command(arguments: list[str]) -> None:

@@ -41,19 +41,22 @@ class WatchArguments(Settings):
     """See an agent adapt to a held-out task: the first measured episode before adapting and after it."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """Folder of a run (its newest whole checkpoint is taken), of one checkpoint, or of a trained result."""
+    """Folder of a run, checkpoint or trained result.
+    Of a run its newest whole checkpoint is taken."""
     task: str = ""
-    """Held-out task: number from 0, id, or a family for its first task; left empty, the first of all."""
+    """Held-out task; left empty, the first of all.
+    Its number from 0, its id, or a family for its first task."""
     steps: Annotated[int, Ge(0), Le(100)] = 0
-    """Adaptation steps; 0 takes as many as the run's evaluation."""
+    """Adaptation steps; 0 as in the run's evaluation."""
     output: Path | None = None
     """MP4 file; by default one named after the task in "videos" in the run's folder."""
     overwrite: bool = False
     """Replace a file that is there already."""
     window: bool = False
-    """Show every episode in a window while it runs; a file is written only where --output names one."""
+    """Show every episode in a window while running.
+    A file is written only where --output names one."""
     camera: str | None = None
-    """By the name that the suite gives it; by default the suite's choice."""
+    """Camera by name; by default the suite's choice."""
     size: int = 480
     """Pixels along a side."""
     seed: Seed = 0
@@ -61,7 +64,7 @@ class WatchArguments(Settings):
     device: str = "cpu"
     """Where the policy and the adaptation compute."""
     workers: Workers = 0
-    """Worker processes or threads; 0 takes one a core."""
+    """Worker processes or threads; 0 uses every core."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -21,8 +21,8 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from metarl.envs.engines.processes import vector_env
+from metarl.envs.engines.processes.env_pool import EnvFactory, EnvPool
 from metarl.envs.engines.processes.vector_env import ProcessTaskVectorEnv
-from metarl.envs.engines.processes.worker import EnvFactory, EnvPool
 from metarl.errors import EngineError, MetarlError
 from metarl.system.cores import usable_cores
 from metarl.types import Task
