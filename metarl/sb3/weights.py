@@ -48,13 +48,13 @@ def start_from_ppo(agent: MetaLearner, path: Path) -> None:
         raise MetarlError(
             "Expected an agent with one Gaussian perceptron, which a PPO policy can replace, got one without."
         )
-    agent.load_state(state._replace(tensors=state.tensors | params_from_ppo(path, policy)))
-    # known once it has loaded: a new agent has no scale yet
-    if isinstance(agent, HasPolicy) and agent.policy.scale is not None:
+    # a new agent has no scale yet, so its setting is asked
+    if getattr(getattr(agent, "config", None), "observation_scale", False):
         raise MetarlError(
             f"Expected an agent that reads observations as they are to start from the PPO policy {path}, "
             "got one with observation_scale, to which these weights would soon mean something else."
         )
+    agent.load_state(state._replace(tensors=state.tensors | params_from_ppo(path, policy)))
 
 
 def params_from_ppo(path: Path, policy: GaussianMLPPolicy) -> Params:

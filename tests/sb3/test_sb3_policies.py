@@ -251,7 +251,11 @@ def test_policy_on_scaled_observations_is_not_exported_and_says_why() -> None:
     config = registry.configure("point", "maml-trpo")
     suite, scaled = config.build_suite(), replace(config.agent, observation_scale=True)
     agent = scaled.build(suite, seed=0, device=torch.device("cpu"), sampling=config.sampling)
-    agent.load_state(agent.state())
+    state = agent.state()
+    seen = {
+        "scale.observations.seen": torch.tensor(9.0, dtype=torch.float64)
+    }  # scaled once something was seen
+    agent.load_state(state._replace(tensors=state.tensors | seen))
     with pytest.raises(MetarlError, match="was trained with observation_scale; export it with --output"):
         to_ppo(agent.initial_actor(1, np.random.default_rng(0)), 0, suite)
 
