@@ -315,7 +315,7 @@ def _spread(actor: RecurrentActor, factor: float) -> RecurrentActor:
 
 
 def _solved(rollout: Rollout, tasks: Sequence[Task]) -> dict[str, float]:
-    """Return each family's share of episodes with success, where the suite tells."""
+    """Return each family's share of episodes with success, where the suite reports it."""
     if rollout.success is None:
         return {}
     families = [task.family for task in tasks]

@@ -243,9 +243,9 @@ def _outside_json(value: object, place: str) -> str:
 
 @runtime_checkable
 class KnowsTasks(Protocol):
-    """A :class:`MetaLearner` that is told which tasks it trains on, as experts for one family each are.
+    """A :class:`MetaLearner` that gets the tasks it trains on, as experts for one family each do.
 
-    Held-out tasks are never told: there, all begin with :meth:`MetaLearner.initial_actor`.
+    It never gets held-out tasks: there, all begin with :meth:`MetaLearner.initial_actor`.
     """
 
     def training_actor(self, tasks: Sequence[Task], rng: np.random.Generator) -> Actor:

@@ -150,7 +150,7 @@ class MetaWorldConfig(SuiteConfig):
 
     @property
     def changes_label(self) -> str:
-        """What follows the benchmark's name: ``"+goals500"``, ``"+vary-size,mass"`` or nothing."""
+        """Suffix of the benchmark's name: ``"+goals500"``, ``"+vary-size,mass"`` or nothing."""
         numbers = {"goals": self.training_goals, "testgoals": self.test_goals}
         changes = [f"+{name}{number}" for name, number in numbers.items() if number != PUBLISHED_GOALS]
         if self.layout_width != 1:

@@ -56,7 +56,7 @@ class Layout:
         return tuple(described)
 
     def label(self, numbers: tuple[float, ...]) -> str:
-        """Name numbers for a reader; a digest tells apart what looks alike."""
+        """Name numbers for a reader; a digest distinguishes what looks alike."""
         names = [
             f"{name}=" if name is not None and place == 0 else ""
             for name, shape, _ in self.leaves

@@ -27,14 +27,12 @@ class Range:
 
     def draw(self, rng: np.random.Generator, *, beyond: bool = False) -> float:
         """Draw from the range or its margins."""
-        least, low, high, greatest = (self._to(x) for x in (self.least, self.low, self.high, self.greatest))
+        bounds = [self.least, self.low, self.high, self.greatest]
+        least, low, high, greatest = [math.log(x) for x in bounds] if self.logarithmic else bounds
         if not beyond:
             return self._from(rng.uniform(low, high))
         place = rng.uniform(0.0, (low - least) + (greatest - high))
         return self._from(low - place if place < low - least else high + (place - (low - least)))
-
-    def _to(self, x: float) -> float:
-        return math.log(x) if self.logarithmic else x
 
     def _from(self, x: float) -> float:
         return math.exp(x) if self.logarithmic else x

@@ -52,7 +52,7 @@ def exit_code(work: Callable[[], None], stopped: str = "Stopped; unfinished resu
         say(stopped)
         return 130
     except MetarlError as error:
-        # the ranks of a machine have the same mistake, which the first tells
+        # the ranks of a machine have the same mistake, which the first reports
         if is_first_here() or isinstance(error, RankLostError):
             say_error(f"{error}{about_current_folder()}")
         return 2
@@ -104,7 +104,7 @@ def dispatch(arguments: list[str]) -> None:
         # torch reads it when it is imported; it would print C++ stacks of connections that end
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     keep_matplotlib_quiet()
-    entry = entry_points.find(entry_points.COMMANDS, name)  # a slip is told at once
+    entry = entry_points.find(entry_points.COMMANDS, name)  # a slip is reported at once
 
     def command() -> None:
         run = cast("Callable[[list[str]], None]", entry_points.load(entry_points.COMMANDS, name))
@@ -119,7 +119,7 @@ def dispatch(arguments: list[str]) -> None:
 
 
 def run_others(label: str, command: Callable[[], None]) -> None:
-    """Run another package's command; MetarlError tells what it raises, and where."""
+    """Run another package's command; MetarlError says what it raises, and where."""
     try:
         command()
     except (MetarlError, OSError, Stopped):

@@ -40,7 +40,7 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What became of an adapted policy."""
+    """Decision on an adapted policy, and its reason."""
 
     attempt: int  # counted from 1
     # refused policies never acted; those rolled back did in few episodes
@@ -52,7 +52,7 @@ class Decision:
     episodes_before: int  # number of its episodes
     after: float | None  # mean return of the new policy's episodes on trial; None of a refused one
     episodes_after: int  # number of them
-    bound: float  # least mean return of so many episodes with which the policy is kept
+    bound: float  # least mean return with which the policy is kept
 
     def sentence(self) -> str:
         """Describe the decision, and how much better or worse adapting made things."""
@@ -183,7 +183,7 @@ class Adaptation:
         )
 
     def _bound(self, episodes: int) -> float:
-        """Return the least mean return of so many episodes with which a new policy is kept.
+        """Return the least mean return that keeps a new policy.
 
         bound = mean - max(deviations * std / sqrt(episodes), max_drop * |mean|), over the episodes of the
         policy before.

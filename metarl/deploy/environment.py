@@ -31,7 +31,7 @@ STOP = "stop"  # key of ``info`` by which an environment asks to stop
 
 
 class Seen(NamedTuple):
-    """What a step returned."""
+    """Results of a step."""
 
     observation: Vector | None  # ``[O]``; None if none arrived
     reward: float

@@ -79,7 +79,7 @@ class Loop:
         except BaseException:
             try:
                 self.env.halt()
-            except MetarlError as error:  # the first error is the one that tells what went wrong
+            except MetarlError as error:  # the first error is the one that says what went wrong
                 logger.error("%s", error)
             raise
         finally:

@@ -43,7 +43,7 @@ def write_onnx(experiment: Experiment, actor: Actor, task: Task, path: Path, ada
     """Write a policy's checked ONNX file.
 
     Args:
-        task: whose episodes it is checked on.
+        task: the check plays its episodes.
         adapted_to: what the policy has adapted to, in words for the file; empty if to nothing.
 
     Raises:

@@ -50,7 +50,7 @@ NOTHING: Mapping[str, Json] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a session came to."""
+    """Results of a session."""
 
     folder: Path
     agent: MetaLearner  # as it was trained
@@ -61,7 +61,7 @@ class Outcome:
 
     @property
     def decisions(self) -> list[Decision]:
-        """What was kept and what was rolled back."""
+        """Decisions on each policy: kept or rolled back."""
         return self.adaptation.decisions
 
     @property
@@ -131,7 +131,7 @@ def adapt(
 
 
 def _physics_of(env: object) -> Physics:
-    """Return the physics of an environment; nothing of a robot, or where it cannot be told."""
+    """Return the physics of an environment; nothing of a robot, or where it is unknown."""
     model: object = getattr(getattr(env, "unwrapped", env), "model", None)
     if type(model).__name__ != "MjModel":
         return {}

@@ -35,7 +35,7 @@ class SafetySettings(Settings):
     min_return: Annotated[float, Lt(math.inf)] | None = None
     """Episodes end where their return falls below this."""
     max_stopped: Annotated[int, Ge(1)] = 3
-    """The session stops after so many episodes in a row that the workspace or the return ended."""
+    """The session stops after this many episodes in a row that the workspace or the return ended."""
     max_missed: Annotated[int, Ge(0)] = 20
     """The session stops when control has missed more deadlines than this in an episode."""
     max_dropped: Annotated[int, Ge(0)] = 5
@@ -60,8 +60,8 @@ class GuardSettings(Settings):
     episodes: Annotated[int, Ge(1)] = 3
     """Most episodes that a new policy is judged by, one after another; not more than one step learns from."""
     deviations: Annotated[float, Ge(0)] = 2.0
-    """The mean return of its first n episodes may be below the mean before by so many standard deviations of
-    it, divided by the root of n…"""
+    """The mean return of its first n episodes may be below the mean before by this many standard deviations
+    of it, divided by the root of n…"""
     max_drop: Annotated[float, Ge(0)] = 0.1
     """…or by this share of its absolute value, whichever is more."""
 

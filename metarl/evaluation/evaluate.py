@@ -11,12 +11,12 @@ import numpy as np
 from metarl.config import MeasurementConfig
 from metarl.errors import require
 from metarl.evaluation.record import Evaluation, from_rollouts, join
-from metarl.meta_learner import Actor, MetaLearner, Trial
+from metarl.meta_learner import MetaLearner, Trial
 from metarl.rollouts.collect import collect
 from metarl.rollouts.tally import Counts, count_adaptation, count_episodes
 from metarl.system.sharing import num_slots
 from metarl.system.threads import one_thread
-from metarl.types import Rollout, Task
+from metarl.types import Task
 from metarl.vector_env import TaskVectorEnv
 
 
@@ -52,11 +52,7 @@ def evaluate(
 
     run = partial(collect, env, horizon=horizon, rng=rng, on_step=on_step)
     measure = partial(run, episodes=config.episodes, deterministic=config.deterministic)
-
-    def learn_from(chunk: Sequence[Task], actor: Actor, measured: Rollout) -> Rollout:
-        if agent.trial == "sequential" or _reuses_episodes(config):
-            return measured
-        return run(chunk, actor, episodes=config.adaptation_episodes)
+    reuses = agent.trial == "sequential" or _reuses_episodes(config)
 
     parts = []
     # as many tasks at once as there are slots for
@@ -66,8 +62,8 @@ def evaluate(
         stages, env_steps = [measure(chunk, actor)], 0
         for _ in range(adaptation_steps):
             # measured episodes are experience only where the agent learns from them
-            experience = learn_from(chunk, actor, stages[-1])
-            env_steps += experience.num_steps if experience is not stages[-1] else 0
+            experience = stages[-1] if reuses else run(chunk, actor, episodes=config.adaptation_episodes)
+            env_steps += 0 if reuses else experience.num_steps
             before, actor = actor, agent.adapt(actor, experience, rng)
             counts += count_adaptation(before, actor, experience)
             after = stages[-1] if agent.trial == "sequential" else None

@@ -386,10 +386,8 @@ def _batches(resamples: int, size: int) -> Iterator[int]:
 
 def _draw_tasks(tasks: int, count: int, rng: np.random.Generator, how: Bootstrap) -> Indices:
     """Draw task indices within strata, ``[R, 1, T]``."""
-    parts = [
-        members[rng.integers(len(members), size=(count, len(members)))]
-        for members in _strata(how.strata, tasks)
-    ]
+    strata = _strata(how.strata, tasks)
+    parts = [members[rng.integers(len(members), size=(count, len(members)))] for members in strata]
     return np.concatenate(parts, axis=1)[:, None]
 
 

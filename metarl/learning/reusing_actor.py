@@ -22,7 +22,7 @@ KeepBy: TypeAlias = Literal["return", "largest-reward"]
 
 
 class Earned(NamedTuple):
-    """What each of E experts earned in episodes of M tasks."""
+    """Earnings of E experts in episodes of M tasks."""
 
     scores: torch.Tensor  # [M, E] float64, returns or largest rewards, summed over the episodes
     largest: torch.Tensor  # [M, E] float32, largest reward of any step, -inf before the first

@@ -51,7 +51,10 @@ def check_reopens(config: ExperimentConfig) -> None:
         raise MetarlError(f"This run could never be opened again: {error}") from error
     reopened = (again.suite, again.agent, again.sampling, again.evaluation, again.checkpoint)
     for part, other in zip(parts, reopened, strict=True):
-        _check_same(part, other)
+        others = settings_of(other)
+        for name, value in settings_of(part).items():
+            if not _same(value, others[name]):
+                raise _lost(part, name, value)
 
 
 def _check_class(part: str, group: str, found: object, base: type) -> None:
@@ -108,13 +111,6 @@ def _check_json(part: object) -> None:
             json.dumps(plain, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:
             raise _lost(part, name, value) from error
-
-
-def _check_same(part: object, reopened: object) -> None:
-    others = settings_of(reopened)
-    for name, value in settings_of(part).items():
-        if not _same(value, others[name]):
-            raise _lost(part, name, value)
 
 
 def _lost(part: object, name: str, value: object) -> MetarlError:

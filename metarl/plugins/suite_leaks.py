@@ -144,7 +144,7 @@ class Evidence:
 
     @cached_property
     def own(self) -> tuple[Array, Flags, Flags]:
-        """Values on which all plans agree, so that only the task tells.
+        """Values on which all plans agree, so that they depend on the task alone.
 
         Returns the values ``[T + 1, M, O]``, where enough plans show them ``[T + 1, M]``, and the steps at
         which entries have such a value for each task and not the same for all ``[T + 1, O]``.

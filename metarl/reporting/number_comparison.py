@@ -118,7 +118,7 @@ def compare_curves(file: str, label: str, published: Rows, reproduced: Rows) -> 
     """
     # a table of several agents has columns that one of them never measured
     filled = dict.fromkeys(name for row in published for name, text in row.items() if text)
-    names = [name for name in filled if _is_curve(name)]
+    names = [name for name in filled if name.startswith(_CURVES) and not name.endswith(("/low", "/high"))]
     # the same iterations of both; windows of steps where a curve has no iterations
     key = "iteration" if published and "iteration" in published[0] else "env_steps"
     others = {number(row.get(key, "")): row for row in reproduced}
@@ -190,10 +190,6 @@ def _keyed(rows: Rows, texts: Sequence[str]) -> dict[tuple[tuple[str, ...], int]
             place += 1
         keyed[key, place] = row
     return keyed
-
-
-def _is_curve(name: str) -> bool:
-    return name.startswith(_CURVES) and not name.endswith(("/low", "/high"))
 
 
 def _cell(row: Mapping[str, str], name: str) -> float | None:

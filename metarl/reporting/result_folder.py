@@ -1,4 +1,4 @@
-"""What a result's folder needs to be reproduced.
+"""Files that reproducing a result needs.
 
 Beside its tables stand the configs with their seeds, the weights of each seed, and how each was measured.
 Sweeps, comparisons and the scripts write them here.

@@ -30,7 +30,7 @@ TaskDraw: TypeAlias = Callable[[Sequence[int]], Sequence[Task]]
 
 @runtime_checkable
 class SlotAttributes(Protocol):
-    """What Gymnasium's own vector environments offer to reach into their slots, as ``isinstance`` checks."""
+    """Methods that reach into slots, as Gymnasium's own vector environments have, for ``isinstance``."""
 
     def call(self, name: str, *arguments: object, **named: object) -> tuple[object, ...]:
         """Call a method in each slot."""

@@ -54,7 +54,7 @@ def own_device(name: str) -> torch.device:
 
 @dataclass
 class Traffic:
-    """What exchanges cost this rank."""
+    """Costs of exchanges to this rank."""
 
     exchanges: int = 0
     received_bytes: int = 0
@@ -336,7 +336,7 @@ def _open_store(launch: Launch, opened: Future[Store]) -> None:
 def agree(launch: Launch, lasting: Store) -> Store:
     """Return a part of the store for this start alone, once all ranks are there.
 
-    Launchers on several machines count restarts differently, so that no number tells one start from another.
+    Launchers on several machines count restarts differently, so that no number distinguishes two starts.
     Each rank says a word of its own instead, rank 0 lists them, and a list that all have seen is the start's.
 
     Raises:

@@ -82,7 +82,7 @@ class OwnTasks(NamedTuple):
 
 
 def own_tasks(total: int) -> OwnTasks | None:
-    """Return which of so many tasks are this rank's; None if all are.
+    """Return this rank's share of tasks; None if all are.
 
     A rank without one takes the last, which counts where it belongs.
     """
@@ -184,7 +184,8 @@ def pack(items: Sequence[Sequence[torch.Tensor]]) -> torch.Tensor:
     leaves = [leaf for item in items for leaf in item]
     shapes = [number for leaf in leaves for number in (leaf.ndim, *leaf.shape)]
     head = torch.tensor([len(items), len(shapes), *shapes])
-    return torch.cat([_bytes(part) for part in (head, *leaves)])
+    flat = (part.detach().cpu().contiguous().reshape(-1) for part in (head, *leaves))
+    return torch.cat([part.view(torch.uint8) for part in flat])
 
 
 def unpack(message: torch.Tensor, dtypes: Sequence[torch.dtype]) -> list[list[torch.Tensor]]:
@@ -206,7 +207,3 @@ def unpack(message: torch.Tensor, dtypes: Sequence[torch.dtype]) -> list[list[to
             item.append(take(math.prod(shape), dtype).view(shape))
         items.append(item)
     return items
-
-
-def _bytes(value: torch.Tensor) -> torch.Tensor:
-    return value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)

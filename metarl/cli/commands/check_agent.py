@@ -50,7 +50,7 @@ def check_agent_command(name: str, arguments: Sequence[str]) -> None:
     require_built(wanted.agent, suite)
     say(f"Checking {wanted.agent.kind} on {suite.name}, episodes of {suite.horizon} steps.")
     told = set[str]()
-    unsaid = dict[str, list[str]]()  # claims that stay open for a reason that was told
+    unsaid = dict[str, list[str]]()  # claims that stay open for a stated reason
 
     def tell(result: Result) -> None:
         """Say how a claim went; those that stay open for a known reason come at the end."""

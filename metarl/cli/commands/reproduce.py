@@ -118,7 +118,7 @@ def plans_of(options: ReproduceArguments) -> list[Plan]:
 
 
 def too_long(each: Plan, minutes: float) -> str:
-    """Say why a result is not made again within so many minutes; empty if it is."""
+    """Say why a result is not made again within this many minutes; empty if it is."""
     if each.how == "nothing" or minutes == 0:
         return ""
     if each.seconds == 0:
