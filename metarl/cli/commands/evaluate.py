@@ -48,6 +48,8 @@ def evaluate_command(arguments: list[str]) -> None:
     """Evaluate a trained agent on held-out tasks."""
     options, other = parse(arguments)
     require(not (options.tasks and options.task), "Either --tasks or --task may be given", "both")
+    twice = options.deterministic and options.actions in ("drawn", "both")
+    require(not twice, "Either --actions or --deterministic may be given", "both")
     experiment = runs.open_trained(
         options.run, say, device=options.device, workers=options.workers, engine=options.engine
     )
