@@ -114,7 +114,7 @@ def _leaf(name: str | None, value: object) -> Leaf:
 def _numbers(name: str | None, value: object) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
     refusal = MetarlError(
         f"{_called(name)} must be a number or an array of numbers, but it is {value!r}; "
-        "give what has no number its place in a list."
+        'give a word its place in a list, as 1 for "ice" of ("sand", "ice"), and look it up in apply.'
     )
     try:
         array = np.asarray(value)

@@ -24,6 +24,7 @@ from metarl.plugins.agent_probe import (
     same_state,
     watched_generators,
 )
+from metarl.plugins.reopening import PLAIN_SETTINGS
 from metarl.settings import settings_of
 from metarl.types import Params, State
 
@@ -153,11 +154,21 @@ def state_of_another_precision_is_refused(probe: AgentProbe) -> None:
 def settings_are_the_same_when_read_from_json(probe: AgentProbe) -> None:
     """The settings can be written as JSON and read again, so that a run can be opened again."""
     config = probe.config
+    for name, value in settings_of(config).items():
+        expect(_is_json(value), f"{name} is a {type(value).__name__}; {PLAIN_SETTINGS}")
     try:
         again = construct(type(config), json.loads(json.dumps(settings_of(config))))
     except (TypeError, ValueError) as error:
         raise BrokenPromise(f"they cannot: {str(error).rstrip('.')}") from error
     expect(again == config, "they are others when they are read")
+
+
+def _is_json(value: object) -> bool:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
 
 
 def kind_is_that_of_no_other_agent(probe: AgentProbe) -> None:

@@ -25,6 +25,8 @@ from metarl.plugins import entry_points, registry
 from metarl.plugins.agent_files import file_of
 from metarl.settings import settings_of
 
+PLAIN_SETTINGS = "use finite numbers, truth values, strings, or tuples of them"
+
 
 def check_reopens(config: ExperimentConfig) -> None:
     """Raise MetarlError, with what to do, if a run cannot reopen."""
@@ -116,8 +118,7 @@ def _check_json(part: object) -> None:
 def _lost(part: object, name: str, value: object) -> MetarlError:
     return MetarlError(
         f"Expected the setting {name} of {type(part).__name__} to be the same when it is read from JSON, so "
-        f"that the run can be opened again, got {_described(value)}; use finite numbers, truth values, "
-        "strings, or tuples of them."
+        f"that the run can be opened again, got {_described(value)}; {PLAIN_SETTINGS}."
     )
 
 

@@ -77,6 +77,12 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     return Refusal(tmp_path, capsys)
 
 
+@pytest.mark.parametrize("actions", ["drawn", "both"])
+def test_actions_that_contradict_each_other_are_refused(refused: Refusal, actions: str) -> None:
+    said = refused("evaluate", "runs/it", "--deterministic", "--actions", actions)
+    assert said == "Either --actions or --deterministic may be given, but it is both."
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")

@@ -182,7 +182,14 @@ def test_checkpoint_trained_on_another_device_is_evaluated_here(
                 "The official evaluator measures after 1 adaptation step, as in the training.",
             ],
         ),
-        ("bandits", "rl2", ["--adaptation-steps", "0", "--adaptation-episodes", "10"], False, []),
+        ("bandits", "rl2", ["--adaptation-steps", "0"], False, []),
+        (
+            "bandits",
+            "rl2",
+            ["--adaptation-steps", "0", "--adaptation-episodes=10"],
+            False,
+            ["An agent with a memory does not use --adaptation-episodes."],
+        ),
         (
             "bandits",
             "rl2",
@@ -214,7 +221,7 @@ def test_evaluation_says_what_it_measures_otherwise_than_the_run_or_than_asked(
     of_run = experiment.config.evaluation
     measured = {item.name: getattr(asked, item.name) for item in fields(MeasurementConfig)}
     experiment.config = replace(experiment.config, evaluation=EvaluationConfig(**measured))
-    assert other_measurement(experiment, of_run, asked, official=official) == sentences
+    assert other_measurement(experiment, of_run, asked, options, official=official) == sentences
 
 
 def test_one_of_each_is_told_in_the_singular(tmp_path: Path) -> None:

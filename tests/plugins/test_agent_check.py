@@ -401,6 +401,12 @@ def test_broken_promise_is_found(claim: str, number: int) -> None:
     assert verdicts(config, SUITE, claim) == {claim: "FAIL"}
 
 
+def test_setting_that_a_run_cannot_write_down_is_named() -> None:
+    claims = [claim for claim in CLAIMS if claim.__name__ == "settings_are_the_same_when_read_from_json"]
+    (result,) = check_agent(SpoiledConfig(spoil=print), SUITE, claims=claims)
+    assert result.seen.startswith("spoil is a builtin_function_or_method; use finite numbers, ")
+
+
 def test_rollout_that_adapting_changes_spoils_no_other_claim() -> None:
     config = SpoiledConfig(spoil=replaced("adapt", adapts_and_scales_rewards))
     others = ("adapting_draws_from_the_generator_alone", "updating_gives_the_same_numbers_again")

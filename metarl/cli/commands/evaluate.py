@@ -48,6 +48,8 @@ def evaluate_command(arguments: list[str]) -> None:
     """Evaluate a trained agent on held-out tasks."""
     options, other = parse(arguments)
     require(not (options.tasks and options.task), "Either --tasks or --task may be given", "both")
+    twice = options.deterministic and options.actions in ("drawn", "both")
+    require(not twice, "Either --actions or --deterministic may be given", "both")
     experiment = runs.open_trained(
         options.run, say, device=options.device, workers=options.workers, engine=options.engine
     )
@@ -73,7 +75,8 @@ def evaluate_command(arguments: list[str]) -> None:
             f"Evaluating {experiment.config.agent.kind} after {count(experiment.iteration, 'iteration')} on "
             f"{count(len(chosen), 'held-out task')} of {experiment.suite.name}, seed {options.seed}."
         )
-        for sentence in other_measurement(experiment, of_run, options, official=suite is not None):
+        official = suite is not None
+        for sentence in other_measurement(experiment, of_run, options, arguments, official=official):
             say(f"Notice: {sentence}")
         report = EvaluationReport(experiment, tell, folder, physics)
         files, evaluation = [], None
@@ -98,15 +101,20 @@ def completed(
 ) -> EvaluateArguments:
     """Return the options, with what the arguments leave to the run."""
     of_run = experiment.config.evaluation
-    says_steps = any(re.match("--adaptation[-_]steps", word) for word in arguments)
-    if experiment.agent.trial == "sequential" and not says_steps:
+    if experiment.agent.trial == "sequential" and not says(arguments, "adaptation_steps"):
         # more episodes than the trials of the training are asked for, or not measured
         options = replace(options, adaptation_steps=of_run.adaptation_steps)
-    if not any(re.match("--adaptation[-_]episodes", word) for word in arguments):
+    if not says(arguments, "adaptation_episodes"):
         # an agent that tries many policies needs an episode of each
         most = max(options.adaptation_episodes, of_run.adaptation_episodes)
         options = replace(options, adaptation_episodes=most)
     return options
+
+
+def says(arguments: Sequence[str], setting: str) -> bool:
+    """Return whether the arguments give a setting."""
+    pattern = "--" + setting.replace("_", "[-_]")
+    return any(re.fullmatch(pattern, word.partition("=")[0]) for word in arguments)
 
 
 def draw(experiment: Experiment, options: EvaluateArguments) -> tuple[Sequence[Task], np.random.Generator]:
@@ -180,12 +188,18 @@ def other_suite(
 
 
 def other_measurement(
-    experiment: Experiment, of_run: MeasurementConfig, options: EvaluateArguments, *, official: bool
+    experiment: Experiment,
+    of_run: MeasurementConfig,
+    options: EvaluateArguments,
+    arguments: Sequence[str],
+    *,
+    official: bool,
 ) -> list[str]:
     """Say what is measured otherwise than in the run, or than asked for.
 
     Args:
         of_run: how it was measured at the end of its training.
+        arguments: what was asked for.
         official: whether the publisher's evaluator runs too.
     """
     now = experiment.config.evaluation
@@ -206,8 +220,7 @@ def other_measurement(
             f"The trials of the training have {count(trained + 1, 'episode')} each, and "
             f"{now.adaptation_steps + 1} are measured."
         )
-    known = MeasurementConfig().adaptation_episodes
-    if sequential and now.adaptation_episodes != known:
+    if sequential and says(arguments, "adaptation_episodes"):
         said.append("An agent with a memory does not use --adaptation-episodes.")
     available = len(experiment.suite.tasks("test"))
     if options.tasks > available:

@@ -110,7 +110,7 @@ def test_whole_numbers_come_back_as_such() -> None:
 @pytest.mark.parametrize(
     ("first", "other", "sentence"),
     [
-        ("ice", "ice", "must be a number or an array of numbers, but it is 'ice'"),
+        ("ice", "ice", "numbers, but it is 'ice'; give a word its place in a list"),
         ({}, {}, "must hold a number"),
         ({"a": 1.0}, {"b": 1.0}, "Expected parameters named"),
         ({"a": 1.0}, 1.0, "Expected parameters named"),
