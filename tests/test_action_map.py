@@ -297,3 +297,8 @@ def test_squashed_actions_fill_bounds_and_are_one_where_there_are_none() -> None
     middle, half = squashed_range(space)
     np.testing.assert_allclose(middle, [0.0, 2.5, 0.0, 0.0, 0.0], atol=1e-7)
     np.testing.assert_allclose(half, [0.1, 1.5, 1.0, 1.0, 1.0], rtol=1e-6)
+
+
+def test_a_range_of_one_action_is_not_told_of() -> None:
+    space = Box(np.array([0.0, -1.0], np.float32), np.array([0.0, 1.0], np.float32))
+    assert hardly_covered(space, None) == []
