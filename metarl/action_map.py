@@ -143,9 +143,11 @@ def hardly_covered(suite_space: Box | Discrete, suite: object) -> list[str]:
 
 
 def _coverage(low: float, high: float, has_setting: bool) -> str:
+    if high == low:  # nothing to choose
+        return ""
     hit = 0.5 * (math.erf(high / math.sqrt(2.0)) - math.erf(low / math.sqrt(2.0)))
     part = max(0.0, min(high, 2.0) - max(low, -2.0)) / (high - low) if math.isfinite(high - low) else 1.0
-    if high == low or (hit >= FEW_HIT and part >= SMALL_PART):
+    if hit >= FEW_HIT and part >= SMALL_PART:
         return ""
     scale = "shift and scale the action in the environment, so that -1..1 covers what matters"
     mend = 'leave actions at "rescale"' if has_setting and math.isfinite(high - low) else scale

@@ -48,11 +48,17 @@ def action_size(space: gymnasium.Space[object]) -> int:
 def env_actions(space: gymnasium.Space[object], actions: Array) -> Array:
     """Convert a policy's actions ``[N, A]`` to a space's own.
 
-    Choices become ``[N]`` whole numbers; vectors stay as they are, in the space's dtype.
+    Choices become ``[N]`` whole numbers; vectors stay as they are, in the space's dtype, for which they are
+    rounded where it is of whole numbers.
     """
     if isinstance(space, Discrete):
         return np.asarray(space.start + actions.argmax(axis=-1), space.dtype)
-    return np.asarray(actions, space.dtype)
+    return rounded_to(space.dtype, actions)
+
+
+def rounded_to(dtype: np.dtype[np.generic], values: Array) -> Array:
+    """Convert numbers to a dtype, the nearest ones if it is of whole numbers."""
+    return np.asarray(values if dtype.kind == "f" else np.rint(values), dtype)
 
 
 def _mend(space: gymnasium.Space[object]) -> str:

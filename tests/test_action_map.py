@@ -26,6 +26,7 @@ from metarl.plugins.suite_check import check_suite
 from metarl.plugins.suite_findings import Findings
 from metarl.rollouts.collect import collect
 from metarl.sb3.vec_env import TaskVecEnv, in_turn
+from metarl.spaces import env_actions
 from metarl.types import Params, Task
 from metarl.vector_env import TaskVectorEnv
 from support.task_envs import Echo, Strict, set_goal
@@ -297,3 +298,14 @@ def test_squashed_actions_fill_bounds_and_are_one_where_there_are_none() -> None
     middle, half = squashed_range(space)
     np.testing.assert_allclose(middle, [0.0, 2.5, 0.0, 0.0, 0.0], atol=1e-7)
     np.testing.assert_allclose(half, [0.1, 1.5, 1.0, 1.0, 1.0], rtol=1e-6)
+
+
+def test_a_range_of_one_action_is_not_told_of() -> None:
+    space = Box(np.array([0.0, -1.0], np.float32), np.array([0.0, 1.0], np.float32))
+    assert hardly_covered(space, None) == []
+
+
+def test_an_environment_of_whole_numbers_gets_the_nearest_of_what_a_policy_draws() -> None:
+    drawn = np.array([[0.9, -0.9], [1.4, -1.6]])
+    assert env_actions(Box(-9, 9, (2,), np.int64), drawn).tolist() == [[1, -1], [1, -2]]
+    assert env_actions(Box(-9.0, 9.0, (2,), np.float32), drawn).tolist() == drawn.astype(np.float32).tolist()

@@ -82,7 +82,8 @@ class DelayedActions(PerturbationWrapper):
 class WeakActuators(PerturbationWrapper):
     """Multiplies every actuator by a gain: 1 is sound, 0.5 weak, 0 dead, -1 reversed.
 
-    The A gains scale the distance from rest, and the result is clipped to the action space.
+    The A gains scale the distance from rest, and the result is clipped to the action space, after rounding
+    where it is of whole numbers.
     """
 
     def transmit(self, action: Array) -> Array:
@@ -90,6 +91,7 @@ class WeakActuators(PerturbationWrapper):
         space = self.action_space
         assert isinstance(space, gymnasium.spaces.Box)
         moved = resting(space) + self.perturbation * (action - resting(space))
+        moved = moved if np.issubdtype(space.dtype, np.floating) else np.rint(moved)
         return np.clip(moved, space.low, space.high).astype(space.dtype)
 
 
@@ -117,7 +119,7 @@ class ShiftedSensors(PerturbationWrapper):
 
 
 def real_dtype(observation: Array) -> np.dtype[np.floating]:
-    """Return an observation's dtype, or float64: whole numbers hold no noise."""
+    """Return an observation's dtype, or float64 for whole numbers, which hold no noise and no offset."""
     kept: np.dtype[np.floating] = observation.dtype
     return kept if kept.kind == "f" else np.dtype(np.float64)
 

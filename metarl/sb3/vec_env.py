@@ -17,7 +17,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 from metarl.action_map import rescale
 from metarl.errors import MetarlError, require
 from metarl.functional.random_streams import Purpose, make_rng
-from metarl.spaces import vectors
+from metarl.spaces import rounded_to, vectors
 from metarl.tasks import TaskDistribution, sample_training
 from metarl.types import Task
 from metarl.vector_env import Array, Picture, Renderable, TaskVectorEnv
@@ -122,7 +122,7 @@ class TaskVecEnv(VecEnv):
         """
         actions = self._actions if self._scale is None else self._scale(self._actions)
         observations, rewards, terminated, truncated, named = self.env.step(
-            actions.astype(self.env.single_action_space.dtype)
+            rounded_to(self.env.single_action_space.dtype, actions).copy()  # the environment may write to it
         )
         # SB3 bootstraps the value only where "TimeLimit.truncated" is set
         ended, cut = terminated.astype(np.bool_), truncated.astype(np.bool_)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from gymnasium.spaces import Box, Discrete
-from gymnasium.wrappers import TransformObservation
+from gymnasium.wrappers import TransformAction, TransformObservation
 
 from metarl.envs.custom.from_gymnasium import from_gymnasium
 from metarl.envs.custom.perturbation_wrappers import (
@@ -264,3 +264,10 @@ def test_sensors_of_whole_numbers_are_wrong_by_parts_of_one() -> None:
     # 1200 numbers: a standard error of 0.0014
     assert (seen - [3, 5, 7]).mean() == pytest.approx(0.0, abs=0.006)
     assert (seen - [3, 5, 7]).std() == pytest.approx(0.05, abs=0.004)
+
+
+def test_a_weak_actuator_of_whole_numbers_takes_the_nearest() -> None:
+    env = TransformAction(Echo(), lambda action: action, Box(-9, 9, (2,), np.int64))
+    weak = WeakActuators(env)
+    weak.set_perturbation([0.95, -0.7])
+    assert shown(weak, [[8.0, 4.0]])[1][:2] == [8.0, -3.0]  # 7.6 and -2.8
