@@ -56,9 +56,9 @@ def env_actions(space: gymnasium.Space[object], actions: Array) -> Array:
     return rounded_to(space.dtype, actions)
 
 
-def rounded_to(dtype: np.dtype[np.generic], values: Array) -> Array:
+def rounded_to(dtype: np.dtype[np.generic] | None, values: Array) -> Array:
     """Convert numbers to a dtype, the nearest ones if it is of whole numbers."""
-    return np.asarray(values if dtype.kind == "f" else np.rint(values), dtype)
+    return np.asarray(values if np.dtype(dtype).kind == "f" else np.rint(values), dtype)
 
 
 def _mend(space: gymnasium.Space[object]) -> str:
