@@ -64,7 +64,8 @@ class VariBADConfig(BeliefNetworkConfig, AgentConfig, TrialPPOConfig):
     vae_trials: Annotated[int, Ge(1), Le(1_000_000)] = 16
     """Trials of the buffer in each such step."""
     buffer_trials: Annotated[int, Ge(1), Le(1_000_000)] = 1000
-    """Trials that the buffer keeps."""
+    """Trials of full length that the buffer keeps.
+    Of trials that end early it keeps more, as many steps in all."""
     elbo_steps: Annotated[int, Ge(0)] = 16
     """Steps of each trial at which the bound is taken; 0 for all."""
     decoded_steps: Annotated[int, Ge(0)] = 32

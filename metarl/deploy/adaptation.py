@@ -46,7 +46,7 @@ class Decision:
     # refused policies never acted; those rolled back did in few episodes
     outcome: Literal["kept", "rolled back", "refused"]
     reason: str
-    # from the policy before, in nats an action; None where the agent does not show its distributions
+    # from the policy before, in nats an action; None where the agent shows no distribution, or has several
     kl: float | None
     before: float  # mean return of the policy before
     episodes_before: int  # number of its episodes

@@ -118,8 +118,10 @@ def divergence(old: Policy, new: Policy, rollout: Rollout) -> float | None:
 
     Returns:
         Nats an action, infinity if ``new`` does not act; None where the actors do not show their
-        distributions.
+        distributions, or have several, one of which ``new`` keeps.
     """
+    if isinstance(old.actor, DiffersByEpisode):
+        return None
     if not (isinstance(old.actor, ShowsDistribution) and isinstance(new.actor, ShowsDistribution)):
         return None
     states = rollout.observations[rollout.mask].unsqueeze(0)

@@ -170,6 +170,20 @@ def test_a_steps_episodes_begin_as_differently_as_slots_do(family: str) -> None:
         assert actor.kept.tolist() == [expected[0, 3]]
 
 
+def test_an_expert_is_kept_however_far_the_others_are_from_it() -> None:
+    suite, config = PointConfig(horizon=3).build(), replace(EXPERTS, initial_std=0.1)
+    agent = config.build(suite, seed=0, device=torch.device("cpu"), sampling=SamplingConfig())
+    for number, expert in enumerate(agent.experts):
+        expert.params["policy.bias"] = torch.full((2,), 10.0 * number)
+    adaptation = Adaptation(agent, replace(PLAN, steps=1, episodes=4, horizon=3, action_size=2))
+    seen = np.zeros((1, 2), np.float32)
+    for number in range(4):
+        one = np.full(1, number, np.float32)
+        adaptation.take(number, Episode(seen, seen, 0 * one, one, (None,), End.HORIZON, seen[0]))
+    assert adaptation.on_trial
+    assert not adaptation.decisions
+
+
 def test_divergence_is_that_of_numerical_integration() -> None:
     suite = PointConfig().build()
     agent = FAMILIES["maml-trpo"].build(suite, seed=0, device=torch.device("cpu"), sampling=SamplingConfig())

@@ -194,3 +194,11 @@ def test_advantages_of_a_trial_are_those_without_its_gaps() -> None:
         without = (rewards[trial][live], values[trial][live], final[trial], never[trial][live], live[live])
         torch.testing.assert_close(found[trial][live], generalized_advantages(*without, **how))
     assert not found[~mask].any()
+
+
+def test_a_terminal_step_within_a_trial_cuts_it_there() -> None:
+    rewards, values = (torch.tensor(row, dtype=torch.float64) for row in ([1.0, 2.0, 4.0], [3.0, 5.0, 7.0]))
+    terminated, final = torch.tensor([False, True, False]), torch.tensor(11.0, dtype=torch.float64)
+    found = generalized_advantages(rewards, values, final, terminated, ALL, discount=0.5, gae_lambda=0.5)
+    # 4 + 11 / 2 - 7; then 2 - 5, and nothing of what follows; 1 + 5 / 2 - 3 - 3 / 4
+    assert found.tolist() == [-0.25, -3.0, 2.5]
