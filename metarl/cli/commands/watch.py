@@ -77,7 +77,8 @@ def watch_command(arguments: list[str]) -> None:
     options = tyro.cli(WatchArguments, args=arguments, prog="metarl watch")
     view = View(camera=options.camera, size=options.size)
     experiment = open_for(options)
-    task = choose_task(experiment, options.task)
+    tasks = experiment.suite.tasks("test")
+    task = find_task(tasks, options.task, experiment.suite.name) if options.task else tasks[0]
     # a window alone writes no file
     path = None if options.window and options.output is None else output_path(experiment, task, options)
     with closing(experiment.make_env()) as env:
@@ -122,12 +123,6 @@ def open_for(options: WatchArguments) -> Experiment:
     steps = options.steps or max(1, evaluation.adaptation_steps)
     experiment.config = replace(experiment.config, evaluation=replace(evaluation, adaptation_steps=steps))
     return experiment
-
-
-def choose_task(experiment: Experiment, name: str) -> Task:
-    """Return the named held-out task, or the first."""
-    tasks = experiment.suite.tasks("test")
-    return find_task(tasks, name, experiment.suite.name) if name else tasks[0]
 
 
 def output_path(experiment: Experiment, task: Task, options: WatchArguments) -> Path:

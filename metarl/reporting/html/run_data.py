@@ -144,7 +144,8 @@ def gather(folders: Sequence[Path], report: Callable[[str], None]) -> list[Group
     # runs of one config are seeds of one group
     grouped: dict[str, list[Run]] = {}
     for run in found:
-        grouped.setdefault(experiment_key(run.config), []).append(run)
+        settings = {name: value for name, value in shared_settings(run.config).items() if name != "device"}
+        grouped.setdefault(json.dumps(settings), []).append(run)
     for alike in grouped.values():
         check_seeds(alike)
     names = unique(
@@ -272,12 +273,6 @@ def check_seeds(members: Sequence[Run]) -> None:
                 f"{twin.folder} and {run.folder} have the same config and the same seed "
                 f"{run.config.seed}: one of them is enough."
             )
-
-
-def experiment_key(config: ExperimentConfig) -> str:
-    """Return all settings but seed, name and device as a key."""
-    content = shared_settings(config)
-    return json.dumps({name: content[name] for name in content if name != "device"})
 
 
 def group_name(names: Sequence[str]) -> str:
