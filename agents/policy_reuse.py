@@ -26,6 +26,7 @@ from metarl.errors import MetarlError, Stopped, require
 from metarl.learning.recurrent_actor import RecurrentActor
 from metarl.learning.reusing_actor import Earned, KeepBy, ReusingActor
 from metarl.meta_learner import Actor, MetaLearner, Trial
+from metarl.spaces import one_line
 from metarl.tasks import TaskDistribution
 from metarl.types import Json, Rollout, State, Task
 
@@ -88,7 +89,8 @@ class PolicyReuseConfig(RL2Config):
             raise MetarlError(f"Choices have no deviation, so spreads must be (1.0,), got {self.spreads}.")
         if self.hold_at is not None and not _can_rest(suite.action_space):
             raise MetarlError(
-                f"hold_at takes actions of which 0 is one that moves nothing, got {suite.action_space}."
+                "hold_at takes actions of which 0 is one that moves nothing, got "
+                f"{one_line(suite.action_space)}."
             )
         seeds = np.random.SeedSequence(seed).generate_state(number, np.uint64)
         experts = [self.recurrent(suite, seed=int(own >> np.uint64(1)), device=device) for own in seeds]
