@@ -16,6 +16,7 @@ import numpy.typing as npt
 from gymnasium.spaces import Box, Discrete, Space
 
 from metarl.errors import MetarlError
+from metarl.spaces import one_line
 from metarl.text import listed
 from metarl.vector_env import Array
 
@@ -84,7 +85,7 @@ class ActionMap:
             parts.append(f"rescaled from -1..1{some}")
         if self.whole:
             parts.append("rounded to whole numbers")
-        return f"{listed(parts) or 'passed on'} to {self.space}"
+        return f"{listed(parts) or 'passed on'} to {one_line(self.space)}"
 
 
 def rescale(actions: Array, low: Array, high: Array) -> Array:
@@ -100,7 +101,7 @@ def make_action_map(space: Space[object], mode: ActionMode) -> ActionMap | None:
         return ActionMap(space, rescales=mode == "rescale")
     if not np.issubdtype(space.dtype, np.floating):
         raise MetarlError(
-            f"Actions of whole numbers, {space}, cannot be passed on as a policy draws them; "
+            f"Actions of whole numbers, {one_line(space)}, cannot be passed on as a policy draws them; "
             'give actions="rescale" or "clip", which round them.'
         )
     return None
@@ -123,7 +124,7 @@ def describe_actions(suite_space: Box | Discrete, suite: object) -> str:
     if isinstance(suite_space, Discrete):
         return f"an action is one of {suite_space}"
     if mapped is None:
-        return f"actions reach {suite_space} as the policy draws them"
+        return f"actions reach {one_line(suite_space)} as the policy draws them"
     return f"the policy's actions are {mapped.describe()}"
 
 

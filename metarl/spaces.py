@@ -13,6 +13,8 @@ from gymnasium.spaces import Box, Discrete
 from metarl.errors import MetarlError
 from metarl.vector_env import Array
 
+LONGEST = 100  # letters of a space in a sentence
+
 
 def observation_size(space: gymnasium.Space[object]) -> int:
     """Return O, the size of an observation; MetarlError as of :func:`vectors`."""
@@ -24,12 +26,12 @@ def vectors(space: gymnasium.Space[object]) -> Box:
     if isinstance(space, Box) and len(space.shape) == 1:
         if not space.shape[0]:
             raise MetarlError(
-                f"Observations must have one number or more, but they come from {space}; "
+                f"Observations must have one number or more, but they come from {one_line(space)}; "
                 "where there is nothing to observe, return a constant such as 0."
             )
         return space
     raise MetarlError(
-        f"Observations must be vectors of real numbers, but they come from {space}; {_mend(space)}"
+        f"Observations must be vectors of real numbers, but they come from {one_line(space)}; {_mend(space)}"
     )
 
 
@@ -40,9 +42,18 @@ def action_size(space: gymnasium.Space[object]) -> int:
     if isinstance(space, Box) and len(space.shape) == 1 and space.shape[0]:
         return space.shape[0]
     raise MetarlError(
-        f"Actions must be vectors of real numbers or one choice of several, but they come from {space}; "
-        "wrap the environment in gymnasium.wrappers.TransformAction, which maps a Box or a Discrete to them."
+        "Actions must be vectors of real numbers or one choice of several, but they come from "
+        f"{one_line(space)}; wrap the environment in gymnasium.wrappers.TransformAction, which maps a Box or "
+        "a Discrete to them."
     )
+
+
+def one_line(space: gymnasium.Space[object]) -> str:
+    """Describe a space on one line, by its shape where its bounds are many numbers."""
+    text = " ".join(str(space).split())
+    if len(text) <= LONGEST or space.shape is None:
+        return text
+    return f"a {type(space).__name__} of shape {space.shape} and dtype {space.dtype}"
 
 
 def env_actions(space: gymnasium.Space[object], actions: Array) -> Array:

@@ -12,6 +12,7 @@ from gymnasium.spaces import Box
 from metarl.action_map import NO_BOUND
 from metarl.deploy.settings import SafetySettings
 from metarl.errors import require
+from metarl.spaces import one_line
 from metarl.vector_env import Array
 
 
@@ -44,13 +45,14 @@ class ActionLimits:
         )
         require(
             bool((low <= high).all()),
-            f"The limits of actions must meet the action space {space}",
+            f"The limits of actions must meet the action space {one_line(space)}",
             "outside it",
         )
         self._whole = not np.issubdtype(space.dtype, np.floating)
         self.low, self.high = self._inward(low, high)
         """``[A]``, numbers of the space's dtype that are within the limits."""
-        require(bool((self.low <= self.high).all()), f"The limits of actions must leave {space} some", "none")
+        some = f"The limits of actions must leave {one_line(space)} some"
+        require(bool((self.low <= self.high).all()), some, "none")
         self.max_change = _per_action("max_change", safety.max_change, space, np.inf)
         self.start: Array | None = None
         """``[A]``, the action that holds when an episode starts, if it is known."""

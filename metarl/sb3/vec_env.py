@@ -17,7 +17,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 from metarl.action_map import rescale
 from metarl.errors import MetarlError, require
 from metarl.functional.random_streams import Purpose, make_rng
-from metarl.spaces import rounded_to, vectors
+from metarl.spaces import one_line, rounded_to, vectors
 from metarl.tasks import TaskDistribution, sample_training
 from metarl.types import Task
 from metarl.vector_env import Array, Picture, Renderable, TaskVectorEnv
@@ -299,7 +299,9 @@ def takes(space: gymnasium.Space[object]) -> Box | Discrete:
 def bounded(space: gymnasium.Space[object]) -> Box:
     """Check that actions have bounds to clip to."""
     if not isinstance(space, Box) or not space.is_bounded():
-        raise MetarlError(f"stable-baselines3 needs actions with finite bounds, but they come from {space}.")
+        raise MetarlError(
+            f"stable-baselines3 needs actions with finite bounds, but they come from {one_line(space)}."
+        )
     return space
 
 

@@ -12,7 +12,7 @@ from metarl.action_map import describe_actions
 from metarl.config import SuiteConfig
 from metarl.errors import MetarlError
 from metarl.settings import setting_names
-from metarl.spaces import action_size, observation_size
+from metarl.spaces import action_size, observation_size, one_line
 from metarl.success_bonus import with_success_bonus
 from metarl.tasks import TaskDistribution
 from metarl.training.experiment import Experiment
@@ -30,11 +30,13 @@ def check_spaces(
     if shown != trained:
         raise MetarlError(
             f"Expected observations of {trained} numbers, as {suite.name} has, "
-            f"got {shown} from {observations}."
+            f"got {shown} from {one_line(observations)}."
         )
     same_kind = isinstance(actions, Discrete) == isinstance(suite.action_space, Discrete)
     if not same_kind or action_size(actions) != action_size(suite.action_space):
-        raise MetarlError(f"Expected actions as {suite.name} has, {suite.action_space}, got {actions}.")
+        raise MetarlError(
+            f"Expected actions as {suite.name} has, {one_line(suite.action_space)}, got {one_line(actions)}."
+        )
 
 
 def transfer(experiment: Experiment, config: SuiteConfig) -> list[str]:

@@ -182,7 +182,9 @@ def test_pictures_of_changing_size_are_refused() -> None:
 
 
 def test_environment_that_cannot_be_drawn_is_refused() -> None:
-    with pytest.raises(MetarlError, match=r"A ClimbEnv cannot be drawn: it has no method render_slot\."):
+    with pytest.raises(
+        MetarlError, match="cannot be drawn: their vector environment, ClimbEnv, has no method"
+    ):
         FilmedEnv(ClimbEnv(2, 5), SMALL, (0,), 1)
 
 

@@ -17,6 +17,7 @@ from metarl.meta_learner import Actor
 from metarl.reporting.video.record import find_task
 from metarl.sb3.export import save, to_ppo
 from metarl.settings import Seed, Settings, Workers
+from metarl.spaces import one_line
 from metarl.storage.files import check_writable
 from metarl.text import count, listed
 from metarl.training import runs
@@ -97,8 +98,8 @@ def export_ppo(experiment: Experiment, task: Task | None, options: ExportArgumen
     # PPO's file holds no rescaling of actions, so say how to get it
     if isinstance(suite, MapsActions) and suite.action_map is not None and suite.action_map.rescaled.any():
         say(
-            f"It acts in {suite.action_space}, which the suite's environments rescale; an environment of "
-            "your own does so inside gymnasium.wrappers.RescaleAction(env, -1.0, 1.0)."
+            f"It acts in {one_line(suite.action_space)}, which the suite's environments rescale; an "
+            "environment of your own does so inside gymnasium.wrappers.RescaleAction(env, -1.0, 1.0)."
         )
 
 

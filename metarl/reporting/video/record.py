@@ -152,7 +152,10 @@ class FilmedEnv(TaskVectorEnv):
         on_frame: Callable[[Clip], None] | None = None,
     ) -> None:
         if not isinstance(env, Renderable):
-            raise MetarlError(f"A {type(env).__name__} cannot be drawn: it has no method render_slot.")
+            raise MetarlError(
+                "These environments cannot be drawn: their vector environment, "
+                f"{type(env).__name__}, has no method render_slot."
+            )
         self.metadata = env.metadata
         self.num_envs = env.num_envs
         self.single_observation_space, self.observation_space = (

@@ -21,7 +21,7 @@ from metarl.envs.task_sampling.parameters import Layout
 from metarl.envs.task_sampling.splits import make_splits
 from metarl.errors import EngineError, MetarlError
 from metarl.plugins.suite_check import check_suite
-from metarl.spaces import action_size, observation_size
+from metarl.spaces import action_size, observation_size, one_line
 from metarl.tasks import check_disjoint
 from metarl.types import Task
 from support.task_envs import Echo, Info, Vector, set_goal
@@ -432,3 +432,12 @@ def test_vector_environment_that_resets_itself_is_refused() -> None:
         from_vector_env(pendulums, sample=uniform, apply=set_gravity)
     with pytest.raises(MetarlError, match="There is no task family called"):
         vector_tasks().make_vector_env(1).set_tasks([Task("other", (1.0,), "x")])
+
+
+def test_space_with_many_bounds_is_told_on_one_line() -> None:
+    many = Box(-np.arange(1, 40, dtype=np.float32), np.arange(1, 40, dtype=np.float32))
+    few = np.array([1.0, 2.0], np.float32)
+    assert one_line(many) == "a Box of shape (39,) and dtype float32"
+    assert one_line(Box(-1.0, 1.0, (39,))) == "Box(-1.0, 1.0, (39,), float32)"
+    assert one_line(Box(-few, few)) == "Box([-1. -2.], [1. 2.], (2,), float32)"
+    assert one_line(Discrete(5)) == "Discrete(5)"
