@@ -20,7 +20,8 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
 "$folder/venv/bin/python" -m pip install --quiet --no-compile --disable-pip-version-check \
-    numpy==2.4.6 jax==0.10.2 jaxlib==0.10.2 gymnasium==1.3.0 gymnax==1.0.1
+    numpy==2.4.6 jax==0.10.2 jaxlib==0.10.2 gymnasium==1.3.0 gymnax==1.0.1 \
+    six==1.17.0
 cd "$folder"
 JAX_PLATFORMS=cpu "$folder/venv/bin/python" -W ignore - <<'PYTHON'
 import gymnasium
