@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
-# evosax's LM-MA-ES learns its directions from the order in which solutions were drawn, not from their fitness.
+# evosax's LM-MA-ES learns its directions from the order of the solutions, not from their fitness.
 #
 # Versions: evosax 0.3.2, jax 0.10.2, NumPy 2.4.6, Python 3.11.
 # Who is hit: LM_MA_ES on anything but a round bowl, as the parameters of a policy are. It runs and it does
 # improve: it is an evolution strategy with one step size, and is compared as the algorithm of its paper.
-# Guess: after a generation the transformation is another one if the fitness of the solutions was another one.
-# Behaviour: the transformation gives the weights of the ranks, best first, to the solutions in the order of the
-# population. Mean and step size are updated with the weights that fitness gave, the transformation is not: it
-# follows random draws and is the same for every fitness. In MA_ES one of two terms is made so, and the other one
-# follows fitness. CMA_ES is right, and so is LM_MA_ES with its weights put in the order of fitness.
+# Guess: after a generation the transformation is another one if the fitness of the solutions was another
+# one.
+# Behaviour: the transformation gives the weights of the ranks, best first, to the solutions in the order of
+# the population. Mean and step size are updated with the weights that fitness gave, the transformation is
+# not: it follows random draws and is the same for every fitness. In MA_ES one of two terms is made so, and
+# the other one follows fitness. CMA_ES is right, and so is LM_MA_ES with its weights put in the order of
+# fitness.
 # Output seen:
 #   transformation after one generation with the fitness, and with its opposite, greatest difference:
 #     LM_MA_ES 0, CMA_ES 0.1
