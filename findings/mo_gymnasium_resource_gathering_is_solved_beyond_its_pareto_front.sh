@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# MO-Gymnasium's Pareto front of resource-gathering-v0 misses its best policy, and discounts all by a step too many.
+# MO-Gymnasium's Pareto front of resource-gathering-v0 misses its best policy, and discounts a step too many.
 #
 # Versions: mo-gymnasium 1.3.2, gymnasium 1.4.0, NumPy 2.4.6, Python 3.11.
-# Who is hit: whoever measures multi-objective agents on this environment by their distance to the known front, or
-# by the utility that is lost to it. The best agent is scored as one that missed the front, a cautious one as if
-# it had lost nothing.
-# Guess: no policy does better than pareto_front(gamma), "the pareto front of the resource gathering environment",
-# and a policy that is in it reaches the listed return.
-# Behaviour: the front is a list of six policies, and each of them that fetches both resources passes an enemy.
-# A walk of 18 steps fetches both and meets none: from a discount of about 0.97 on it dominates policies of the
-# front, and without a discount all of them. And a return n steps from the start is discounted n times. The
-# environment pays it at step n, which n - 1 discounts precede; the package's record of discounted returns counts
-# so, and so does the front of its deep-sea-treasure.
+# Who is hit: whoever measures multi-objective agents on this environment by their distance to the known
+# front, or by the utility that is lost to it. The best agent is scored as one that missed the front, a
+# cautious one as if it had lost nothing.
+# Guess: no policy does better than pareto_front(gamma), "the pareto front of the resource gathering
+# environment", and a policy that is in it reaches the listed return.
+# Behaviour: the front is a list of six policies, and each of them that fetches both resources passes an
+# enemy. A walk of 18 steps fetches both and meets none: from a discount of about 0.97 on it dominates
+# policies of the front, and without a discount all of them. And a return n steps from the start is
+# discounted n times. The environment pays it at step n, which n - 1 discounts precede; the package's record
+# of discounted returns counts so, and so does the front of its deep-sea-treasure.
 # Output seen:
 #   discount 1.00: both resources (-0.00, 1.00, 1.00); front's best for equal weights 0.57, the walk's 0.67;
 #     3 of 3 policies of the front are dominated

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# The Robotics Toolbox's inverse dynamics of a URDF leaves out the offset of a fixed link that carries a joint.
+# The Robotics Toolbox's torques of a URDF leave out the offset of a fixed link that carries a joint.
 #
 # Versions: roboticstoolbox-python 1.5.0, spatialmath-python 1.1.18, NumPy 2.4.6, Python 3.11.
-# Who is hit: torques of rne, gravload, inertia, coriolis and forward dynamics of any URDF with an adapter, a
-# flange or a tilted base between two joints, or with two things screwed to one link. Of the toolbox's own robots
-# FrankieOmni and the px, rx, vx and wx arms have such links.
-# Guess: gravload(q) is the slope of the robot's potential energy in q, where the heights of the masses are those
-# that fkine of the same robot says.
-# Behaviour: rne keeps one frame per joint and puts the masses of the fixed links into it. The next joint starts
-# from that frame, not from the fixed link that it is mounted on, so everything beyond it pulls at too short a
-# lever; below the first joint the fixed links are dropped with their tilt. Among the fixed links of one joint
-# each is placed behind the one before, also where both are fixed to the same link. fkine is right in all cases,
-# and so are the torques where the same offset is written in the joint itself.
+# Who is hit: torques of rne, gravload, inertia, coriolis and forward dynamics of any URDF with an adapter,
+# a flange or a tilted base between two joints, or with two things screwed to one link. Of the toolbox's own
+# robots FrankieOmni and the px, rx, vx and wx arms have such links.
+# Guess: gravload(q) is the slope of the robot's potential energy in q, where the heights of the masses are
+# those that fkine of the same robot says.
+# Behaviour: rne keeps one frame per joint and puts the masses of the fixed links into it. The next joint
+# starts from that frame, not from the fixed link that it is mounted on, so everything beyond it pulls at
+# too short a lever; below the first joint the fixed links are dropped with their tilt. Among the fixed
+# links of one joint each is placed behind the one before, also where both are fixed to the same link. fkine
+# is right in all cases, and so are the torques where the same offset is written in the joint itself.
 # Output seen, torque of the first joint in Nm that holds the arm at rest:
 #   offset in the second joint: gravload -6.56, by fkine's heights -6.56
 #   offset in a fixed link before it: gravload -2.81, by fkine's heights -6.56
@@ -38,9 +38,8 @@ REVOLUTE = '<axis xyz="0 1 0"/><limit lower="-3" upper="3" effort="100" velocity
 def link(name, mass=0.0, x=0.0):
     """Describe a link with its mass at a distance along its x axis."""
     inertia = '<inertia ixx="0.01" iyy="0.01" izz="0.01" ixy="0" ixz="0" iyz="0"/>'
-    return (
-        f'<link name="{name}"><inertial><origin xyz="{x} 0 0"/><mass value="{mass}"/>{inertia}</inertial></link>'
-    )
+    body = f'<origin xyz="{x} 0 0"/><mass value="{mass}"/>{inertia}'
+    return f'<link name="{name}"><inertial>{body}</inertial></link>'
 
 
 def joint(kind, parent, child, place, turn="0 0 0"):
