@@ -23,7 +23,7 @@ from metarl.reporting.reproduction_plan import Group, Plan, chosen, curves_of
 from metarl.reporting.result_folder import Origin
 from metarl.storage.files import encode_json, write_folder
 from metarl.storage.locks import locked
-from metarl.storage.metrics import Row, read_metrics
+from metarl.storage.metrics import read_metrics
 from metarl.storage.run_checkpoints import open_checkpoint
 from metarl.storage.run_folder import CONFIG
 from metarl.text import count
@@ -99,9 +99,11 @@ def train_again(
         # a mean over seeds is not comparable with that of fewer
         if is_whole(plan):
             rows = published[group.label]
-            curve = as_text(
-                windowed(curves[group.label], window_of(rows)) if window_of(rows) else curves[group.label]
-            )
+            window, found = window_of(rows), curves[group.label]
+            curve = [
+                {name: str(value) for name, value in row.items()}
+                for row in (windowed(found, window) if window else found)
+            ]
             numbers += compare_curves("curves.csv" if group.label else "curve.csv", group.label, rows, curve)
     return numbers, measured
 
@@ -194,8 +196,3 @@ def window_of(rows: Rows) -> float:
     if "iteration" in rows[0]:
         return 0.0
     return number(rows[0].get("env_steps", "")) or 0.0
-
-
-def as_text(rows: list[Row]) -> Rows:
-    """Return metrics as rows of a CSV."""
-    return [{name: str(value) for name, value in row.items()} for row in rows]
