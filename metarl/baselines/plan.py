@@ -13,6 +13,7 @@ from metarl.errors import require
 from metarl.evaluation.evaluate import episodes_of_step
 from metarl.meta_learner import Trial
 from metarl.settings import Seed, Settings
+from metarl.text import listed
 
 Kind: TypeAlias = Literal["meta", "scratch", "multitask", "oracle"]
 BaselineKind: TypeAlias = Literal["scratch", "multitask", "oracle"]
@@ -46,6 +47,17 @@ class ComparisonConfig(Settings):
         require(len(self.kinds) > 0, "At least one kind of baseline must be named", "none")
         require(
             len(self.budgets) > 0 or "scratch" not in self.kinds, "At least one budget must be given", "none"
+        )
+        # a setting that nothing would use
+        require(
+            self.updates_per_step == 1.0 or "sac" in self.algorithms,
+            "updates_per_step are SAC's, so algorithms must have sac",
+            listed(self.algorithms),
+        )
+        require(
+            self.training_steps == 0 or set(self.kinds) != {"scratch"},
+            "training_steps are those of multitask and oracle, so kinds must have one",
+            listed(self.kinds),
         )
 
 

@@ -300,7 +300,8 @@ def bounded(space: gymnasium.Space[object]) -> Box:
     """Check that actions have bounds to clip to."""
     if not isinstance(space, Box) or not space.is_bounded():
         raise MetarlError(
-            f"stable-baselines3 needs actions with finite bounds, but they come from {one_line(space)}."
+            "Expected actions that are vectors with finite bounds, as stable-baselines3's agents take here, "
+            f"got {one_line(space)}."
         )
     return space
 

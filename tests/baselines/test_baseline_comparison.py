@@ -368,6 +368,8 @@ def test_rows_are_means_over_tasks_and_are_drawn(compared: Path, tmp_path: Path)
         ("--tasks -1", "Expected tasks >= 0, got -1."),
         ("--training-steps -5", "Expected training_steps >= 0, got -5."),
         ("--updates-per-step nan", "Expected updates_per_step in (0, 100], got nan."),
+        ("--updates-per-step 2 --algorithms ppo", "SAC's, so algorithms must have sac, but it is ppo."),
+        ("--training-steps 9 --kinds scratch", "so kinds must have one, but it is scratch."),
         ("--algorithms pop", "pop"),
         ("--kinds magic", "magic"),
     ],

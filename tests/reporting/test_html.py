@@ -595,6 +595,13 @@ def test_camera_that_there_is_not_is_refused(said: Said) -> None:
     assert not Path("runs/it-0/report.html").exists()
 
 
+@pytest.mark.parametrize("option", ["--tasks", "--camera"])
+def test_choices_of_films_that_are_not_made_are_refused(said: Said, option: str) -> None:
+    code, _, err = said("runs/it-0", "--no-videos", option, "topview")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "choose what is filmed, so they go with --videos, but it is --no-videos" in err
+
+
 def test_report_is_replaced_only_when_asked(said: Said) -> None:
     Path("mine.html").write_text("mine")
     code, _, err = said("runs/it-0", "--no-videos", "--output", "mine.html")

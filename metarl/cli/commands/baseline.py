@@ -18,6 +18,7 @@ from metarl.errors import Stopped
 from metarl.functional.random_streams import Purpose, make_rng
 from metarl.reporting.baseline_files import baseline_table, caption_of, rows, short, write_comparison
 from metarl.reporting.table import Column, Row, Table
+from metarl.sb3.vec_env import bounded
 from metarl.settings import Workers
 from metarl.storage.files import check_writable
 from metarl.storage.locks import locked
@@ -47,6 +48,7 @@ def baseline_command(arguments: list[str]) -> None:
     options = tyro.cli(BaselineArguments, args=arguments, prog="metarl baseline")
     config = ComparisonConfig(**{item.name: getattr(options, item.name) for item in fields(ComparisonConfig)})
     experiment = runs.open_trained(options.run, say, workers=options.workers)
+    bounded(experiment.suite.action_space)  # refuses before a folder is made
     held_out = experiment.suite.tasks("test")
     number = min(options.tasks or len(held_out), len(held_out))
     rng = make_rng(config.seed, Purpose.EVALUATION)

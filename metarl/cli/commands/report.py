@@ -10,7 +10,7 @@ import tyro
 
 from metarl.cli.console import console, say
 from metarl.cli.progress import Progress
-from metarl.errors import EngineError, MetarlError, Stopped
+from metarl.errors import EngineError, MetarlError, Stopped, require
 from metarl.reporting.html.page import render
 from metarl.reporting.html.run_data import Group, gather
 from metarl.reporting.html.videos import Choice, Pair, choose, film_pairs, open_first, steps_of
@@ -53,6 +53,12 @@ class ReportArguments(Settings):
 def report_command(arguments: list[str]) -> None:
     """Write one HTML file about runs: curves, tables, and videos before and after adapting."""
     options = tyro.cli(ReportArguments, args=arguments, prog="metarl report")
+    filmed_otherwise = options.tasks or options.camera is not None
+    require(
+        options.videos or not filmed_otherwise,
+        "--tasks and --camera choose what is filmed, so they go with --videos",
+        "--no-videos",
+    )
     view = View(camera=options.camera, size=options.size)
     groups = gather(options.runs, say)
     choices = [choose(group, options.tasks) for group in groups]
