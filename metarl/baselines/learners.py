@@ -48,7 +48,7 @@ class LearnerConfig:
     rollout: int = ROLLOUT
     """Transitions of a PPO rollout at most."""
     updates_per_step: float = 1.0
-    """Gradient steps of SAC for each environment step."""
+    """Gradient steps of SAC for each environment step, rounded to whole ones at each step of all slots."""
 
 
 class Learner(ABC):
@@ -165,11 +165,17 @@ class SACLearner(Learner):
         slots = self.env.num_envs
         # every step is one of all slots
         planned = self.config.steps // slots * slots
+        updates = round(slots * self.config.updates_per_step)
+        require(
+            updates > 0,
+            f"SAC updates at each step of {slots} slots, so updates_per_step must be {1 / slots:.3g} or more",
+            f"{self.config.updates_per_step:g}",
+        )
         self.model = SAC(
             "MlpPolicy",
             self.env,
             buffer_size=min(MAX_REPLAY, planned),
-            gradient_steps=max(1, round(slots * self.config.updates_per_step)),
+            gradient_steps=updates,
             seed=self.config.seed,
             device="cpu",
         )

@@ -36,7 +36,8 @@ class ComparisonConfig(Settings):
     """Environment steps of multi-task agent and oracle.
     Taken on training tasks; 0 for as many as the meta-learned agent took."""
     updates_per_step: Annotated[float, Gt(0), Le(100)] = 1.0
-    """Gradient steps of SAC for each environment step on the held-out task."""
+    """Gradient steps of SAC for each environment step on the held-out task.
+    They are rounded to whole ones at each step of its parallel episodes, at least one."""
     seed: Seed = 0
     """Of the evaluation and of the baselines, apart from the training's."""
 

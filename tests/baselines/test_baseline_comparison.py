@@ -72,6 +72,17 @@ def test_a_budget_of_less_than_two_steps_a_slot_is_refused() -> None:
         learner("ppo", 3)
 
 
+def test_fewer_updates_than_one_a_step_of_all_slots_are_refused() -> None:
+    suite = SUITE.make_vector_env(4)
+    env = TaskVecEnv(suite, in_turn([TASK]), seed=0, unit_actions=True)
+    few, enough = (LearnerConfig(steps=80, seed=0, updates_per_step=share) for share in (0.1, 0.25))
+    with pytest.raises(
+        MetarlError, match=r"4 slots, so updates_per_step must be 0\.25 or more, but it is 0\.1"
+    ):
+        ALGORITHMS["sac"](env, few)
+    assert ALGORITHMS["sac"](env, enough).model.gradient_steps == 1  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("name", ["ppo", "sac"])
 def test_learning_leaves_the_global_generators_alone_and_does_not_depend_on_them(name: AlgorithmName) -> None:
     learned = []
@@ -241,7 +252,7 @@ def test_episodes_of_a_task_come_from_the_same_seeds_whoever_is_measured(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spy = Spy(monkeypatch)
-    assert main(["baseline", str(run), *TINY, "--algorithms", "ppo"]) == 0
+    assert main(["baseline", str(run), *TINY[:-2], "--algorithms", "ppo"]) == 0
     assert [len(states) for states in spy.states.values()] == [1, 1]
     assert len(set().union(*spy.states.values())) == 2
 
