@@ -62,8 +62,8 @@ class MetaPolicy(Policy, Protocol):
     def observation_size(self) -> int:
         """Return the numbers of an observation."""
 
-    def scaled(self, scale: ObservationScale) -> Self:
-        """Return the policy for scaled observations."""
+    def scaled(self, scale: ObservationScale | None) -> Self:
+        """Return the policy for scaled observations, or for observations as they are."""
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -156,7 +156,7 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
             built_from.agent_class = cls
 
     def __init__(self, config: ConfigT, policy: MetaPolicy, params: Params) -> None:
-        self.config, self.policy, self._unscaled = config, policy, policy
+        self.config, self.policy = config, policy
         self.adaptation_steps, self.device = config.adaptation_steps, device_of(params)
         self.params = policy.within_bounds(params)
         """Theta: the parameters of the policy and of the inner rule."""
@@ -308,9 +308,7 @@ class GradientBasedAgent(ABC, Generic[ConfigT]):
         if self.config.observation_scale:
             [self.moments] = load_moments(loaded, ["observations"])
             # before anything was seen, observations are read as they are
-            self.policy = (
-                self._unscaled.scaled(self.moments.scale) if self.moments.seen > 0 else self._unscaled
-            )
+            self.policy = self.policy.scaled(self.moments.scale if self.moments.seen > 0 else None)
         self.params = self.policy.within_bounds({name: loaded[name] for name in self.params})
         self.outer_state = {name: loaded[name] for name in self.outer_state}
 

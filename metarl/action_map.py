@@ -16,7 +16,7 @@ import numpy.typing as npt
 from gymnasium.spaces import Box, Discrete, Space
 
 from metarl.errors import MetarlError
-from metarl.spaces import one_line
+from metarl.spaces import one_line, rounded_to
 from metarl.text import listed
 from metarl.vector_env import Array
 
@@ -75,7 +75,7 @@ class ActionMap:
             with np.errstate(invalid="ignore"):  # infinite bounds, which are not chosen
                 drawn = np.where(self.rescaled, rescale(drawn, self.low, self.high), drawn)
         clipped = np.minimum(np.maximum(drawn, self.low), self.high)  # several times as fast as np.clip
-        return (np.rint(clipped) if self.whole else clipped).astype(self.space.dtype)
+        return rounded_to(self.space.dtype, clipped)
 
     def describe(self) -> str:
         """Describe in a few words how a policy's actions are mapped."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from metarl.errors import require
 from metarl.functional.random_streams import Purpose, make_rng
-from metarl.spaces import action_size, vectors
+from metarl.spaces import action_size, rounded_to, vectors
 from metarl.vector_env import Array
 
 GymEnv: TypeAlias = "gymnasium.Env[Array, Array]"
@@ -91,8 +91,7 @@ class WeakActuators(PerturbationWrapper):
         space = self.action_space
         assert isinstance(space, gymnasium.spaces.Box)
         moved = resting(space) + self.perturbation * (action - resting(space))
-        moved = moved if np.issubdtype(space.dtype, np.floating) else np.rint(moved)
-        return np.clip(moved, space.low, space.high).astype(space.dtype)
+        return rounded_to(space.dtype, np.clip(moved, space.low, space.high))
 
 
 class NoisySensors(PerturbationWrapper):

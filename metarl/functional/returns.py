@@ -18,7 +18,7 @@ def discounted_returns(rewards: torch.Tensor, mask: torch.Tensor, discount: floa
             masked steps take no time: in a trial of several episodes the next one follows at once.
         discount: per step, in 0..1.
     """
-    return _discounted_sum(torch.where(mask, rewards, 0.0), mask, discount)
+    return _discounted_sum(torch.where(mask, rewards, 0.0), mask, torch.full_like(rewards, discount))
 
 
 def generalized_advantages(
@@ -50,7 +50,8 @@ def generalized_advantages(
     followed_by = _next_live(values, mask, final_values)
     deltas = rewards + discount * torch.where(terminated, 0.0, followed_by) - values
     # A_t = delta_t + (discount lambda) A_{t+1}, with A = 0 after a terminal step
-    return _discounted_sum(torch.where(mask, deltas, 0.0), mask, discount * gae_lambda, ends=terminated)
+    discounts = torch.full_like(deltas, discount * gae_lambda).masked_fill(terminated, 0.0)
+    return _discounted_sum(torch.where(mask, deltas, 0.0), mask, discounts)
 
 
 def trial_advantages(
@@ -79,15 +80,11 @@ def returns_so_far(rewards: torch.Tensor, mask: torch.Tensor, discount: float) -
     return discounted_returns(rewards.flip(-1), mask.flip(-1), discount).flip(-1)
 
 
-def _discounted_sum(
-    terms: torch.Tensor, mask: torch.Tensor, discount: float, *, ends: torch.Tensor | None = None
-) -> torch.Tensor:
+def _discounted_sum(terms: torch.Tensor, mask: torch.Tensor, discounts: torch.Tensor) -> torch.Tensor:
     total = torch.zeros_like(terms[..., 0])
     sums = []
     for step in reversed(range(terms.shape[-1])):
-        if ends is not None:
-            total = torch.where(ends[..., step] & mask[..., step], 0.0, total)
-        total = torch.where(mask[..., step], terms[..., step] + discount * total, total)
+        total = torch.where(mask[..., step], terms[..., step] + discounts[..., step] * total, total)
         sums.append(total)
     return torch.where(mask, torch.stack(sums[::-1], dim=-1), 0.0)
 

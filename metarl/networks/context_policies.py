@@ -29,8 +29,8 @@ class ContextPolicy:
         """Numbers of an observation, O."""
         return self.network.observation_size - self.context_size
 
-    def scaled(self, scale: ObservationScale) -> ContextPolicy:
-        """Return the same policy, which reads observations on a scale; the context has none."""
+    def scaled(self, scale: ObservationScale | None) -> ContextPolicy:
+        """Return the same policy for observations on a scale, or as they are; the context has none."""
         return replace(self, network=self.network.scaled(scale))
 
     @property

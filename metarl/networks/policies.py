@@ -61,8 +61,8 @@ class MLP:
                 value.uniform_(-bound, bound, generator=generator)
         return params
 
-    def scaled(self, scale: ObservationScale) -> Self:
-        """Return the same perceptron for scaled observations."""
+    def scaled(self, scale: ObservationScale | None) -> Self:
+        """Return the same perceptron for scaled observations, or for observations as they are."""
         return replace(self, scale=scale)
 
     def activations(self, params: Params, observations: torch.Tensor) -> dict[str, torch.Tensor]:

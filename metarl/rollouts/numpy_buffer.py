@@ -48,8 +48,9 @@ class HostRecorder:
         self.success: npt.NDArray[np.bool_] | None = None
         self.success_at_first_step: npt.NDArray[np.bool_] | None = None
         self.success_streak: npt.NDArray[np.int64] | None = None
-        self.live = np.ones(slots, np.bool_)
         self._used = np.arange(env.num_envs) < slots
+        self._running = self._used.copy()
+        self.live = self._running[:slots]  # the same memory
 
     @property
     def num_live(self) -> int:
@@ -93,13 +94,11 @@ class HostRecorder:
         slots, used = len(self.slot_tasks), self._used
         self._shown, rewards, terminated, truncated, infos = cast("_Returned", returned)
         # rewards and success are read of running episodes only: an idle slot may go on being paid for success
-        running = used.copy()
-        running[:slots] = self.live
-        self._write("reward", self.rewards[step], reals(rewards, running, "rewards")[:slots], step)
+        self._write("reward", self.rewards[step], reals(rewards, self._running, "rewards")[:slots], step)
         self.terminated[step] = truths(terminated, used, "terminated")[:slots]
         self.truncated[step] = truths(truncated, used, "truncated")[:slots]
         if "success" in infos:
-            solved = truths(infos["success"], running, "infos['success']")[:slots]
+            solved = truths(infos["success"], self._running, "infos['success']")[:slots]
             self.success = solved if self.success is None else self.success | solved
             if step == 0:
                 self.success_at_first_step = solved
@@ -114,7 +113,6 @@ class HostRecorder:
     def finish(self) -> Rollout:
         """Return the rollout."""
         self.observations[~self.mask] = 0  # an idle slot goes on showing its last observation
-        self.actions[~self.mask] = 0
         self.log_probs[~self.mask] = 0
         final = np.zeros_like(self.observations[0])
         self._write(

@@ -93,7 +93,7 @@ class TensorRecorder:
     def finish(self) -> Rollout:
         """Return the rollout."""
         idle = ~self.mask
-        for buffer in (self.observations, self.actions, self.log_probs):
+        for buffer in (self.observations, self.log_probs):
             buffer.masked_fill_(idle.view(*idle.shape, *[1] * (buffer.ndim - 2)), 0.0)
         final = self._shown[: self._slots].clone()
         if not final.isfinite().all():
