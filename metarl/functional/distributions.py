@@ -111,7 +111,7 @@ def bounded_log_std(log_std: torch.Tensor, min_std: float, max_std: float) -> to
     deviation that an update clipped to a bound would stay for good.
     """
     held = log_std.detach().clamp(math.log(min_std), math.log(max_std))
-    return torch.where(log_std == held, log_std, held)
+    return torch.where(log_std == held, log_std, held) if torch.is_grad_enabled() else held
 
 
 def rebuilt(distribution: Distribution, parts: Iterable[torch.Tensor]) -> Distribution:

@@ -83,8 +83,8 @@ def returns_so_far(rewards: torch.Tensor, mask: torch.Tensor, discount: float) -
 def _discounted_sum(terms: torch.Tensor, mask: torch.Tensor, discounts: torch.Tensor) -> torch.Tensor:
     total = torch.zeros_like(terms[..., 0])
     sums = []
-    for step in reversed(range(terms.shape[-1])):
-        total = torch.where(mask[..., step], terms[..., step] + discounts[..., step] * total, total)
+    for term, live, discount in zip(*map(_from_last, (terms, mask, discounts)), strict=True):
+        total = torch.where(live, term + discount * total, total)
         sums.append(total)
     return torch.where(mask, torch.stack(sums[::-1], dim=-1), 0.0)
 
@@ -92,7 +92,12 @@ def _discounted_sum(terms: torch.Tensor, mask: torch.Tensor, discounts: torch.Te
 def _next_live(values: torch.Tensor, mask: torch.Tensor, final_values: torch.Tensor) -> torch.Tensor:
     """Return the value after each step, at the end the final one, ``[..., T]``."""
     following, found = final_values, []
-    for step in reversed(range(values.shape[-1])):
+    for value, live in zip(_from_last(values), _from_last(mask), strict=True):
         found.append(following)
-        following = torch.where(mask[..., step], values[..., step], following)
+        following = torch.where(live, value, following)
     return torch.stack(found[::-1], dim=-1)
+
+
+def _from_last(steps: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Return ``[...]`` of each step of ``[..., T]``, the last one first, each in one piece of memory."""
+    return steps.movedim(-1, 0).contiguous().unbind()[::-1]

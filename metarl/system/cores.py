@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import re
@@ -20,7 +21,12 @@ def usable_cores(root: Path = Path("/")) -> int:
     The ranks of a machine share its cores.
     """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return of_this_machine(max(1, min(affinity, *map(_quota, _control_groups(root)))))
+    return of_this_machine(max(1, min(affinity, _smallest_quota(root))))
+
+
+@functools.cache  # asked at each update, and some ten files to read
+def _smallest_quota(root: Path) -> int:
+    return min(map(_quota, _control_groups(root)))
 
 
 def _control_groups(root: Path) -> Iterator[Path]:
