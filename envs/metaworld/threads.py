@@ -119,18 +119,19 @@ class SawyerVectorEnv(SlotEngine):
         self._physics.step(FRAME_SKIP, ctrl=ctrl, mocap_pos=mocap_pos, mocap_quat=mocap_quat, mask=live)
         self._steps += live
         # worlds that diverged are cut, without reward or success
-        diverged = live & self._physics.diverged
-        if diverged.any():
+        truncated, sound = self._steps >= self._horizon, live
+        if self._physics.any_diverged:
+            diverged = live & self._physics.diverged
             self.diverged += log_diverged(diverged, self._running, self._steps)
             self._tables.outcomes[diverged] = 0.0
-        sound = live & ~diverged
+            truncated, sound = truncated | diverged, live & ~diverged
         # without compiled rewards, NumPy computes them here
         for family, slots in self._groups.items() if not self._computes else ():
             if sound[slots].any():
                 self._tables.advance(self._resets.catalog[family], slots[sound[slots]])
         rewards = np.where(sound, self._tables.outcomes[:, 0], 0.0)
         success = sound & (self._tables.outcomes[:, 1] > 0.5)
-        truncated = diverged | (live & (self._steps >= self._horizon))
+        truncated &= live
         self._live &= ~truncated
         infos: dict[str, object] = {"success": success, "_success": live}
         terminated = cast("Array", np.zeros(self.num_envs, np.bool_))
