@@ -110,9 +110,10 @@ class RL2Config(AgentConfig, TrialPPOConfig):
     weight_decay: Annotated[float, Ge(0), Le(1000)] = DescentConfig.weight_decay
     """AdamW's weight decay, relative to the step size."""
     lr_schedule: LearningRateSchedule = DescentConfig.lr_schedule
-    """Schedule of the step size, learning_rate to 0."""
+    """Schedule of the step size, learning_rate to 0; cooldown begins to fall in the last fifth.
+    Cooldown: Hägele et al. 2024, arXiv 2405.18392, section 3."""
     lr_iterations: int = DescentConfig.lr_iterations
-    """Meta-iterations until linear or cosine schedules reach 0."""
+    """Meta-iterations until a schedule reaches 0."""
     changes: bool = False
     """Also read changes of observation and reward.
     Those since the last step, on scales of their own."""

@@ -23,8 +23,9 @@ from metarl.system.threads import one_thread
 from metarl.types import Params
 
 OuterOptimizer: TypeAlias = Literal["adam", "adamw", "rmsprop", "sgd"]
-LearningRateSchedule: TypeAlias = Literal["constant", "cosine", "linear"]
+LearningRateSchedule: TypeAlias = Literal["constant", "cooldown", "cosine", "linear"]
 
+COOLDOWN = 0.2  # share of the iterations in which a constant step size with a cooldown falls
 MEAN_DECAY, SQUARE_DECAY, EPSILON = 0.9, 0.999, 1e-8  # Adam's betas and epsilon, as its authors propose
 UPDATES = "updates"  # name of the count of updates, by which a learning-rate schedule goes
 TORCH_STATE = {"adamw": ("step", "exp_avg", "exp_avg_sq"), "rmsprop": ("step", "square_avg")}
@@ -45,9 +46,10 @@ class DescentConfig(Settings):
     max_gradient_norm: Annotated[float, Ge(0), Lt(math.inf)] = 0.0
     """Clip gradients to this norm; 0 leaves them."""
     lr_schedule: LearningRateSchedule = "constant"
-    """Schedule of the step size, outer_lr to 0."""
+    """Schedule of the step size, outer_lr to 0; cooldown begins to fall in the last fifth.
+    Cooldown: Hägele et al. 2024, arXiv 2405.18392, section 3."""
     lr_iterations: int = 0
-    """Meta-iterations until linear or cosine schedules reach 0."""
+    """Meta-iterations until a schedule reaches 0."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -62,9 +64,12 @@ class DescentConfig(Settings):
         if self.lr_schedule == "constant":
             return self.outer_lr
         gone = min(updates / self.lr_iterations, 1.0)
-        return self.outer_lr * (
-            1 - gone if self.lr_schedule == "linear" else (1 + math.cos(math.pi * gone)) / 2
-        )
+        left = {
+            "cooldown": min((1 - gone) / COOLDOWN, 1.0),
+            "cosine": (1 + math.cos(math.pi * gone)) / 2,
+            "linear": 1 - gone,
+        }
+        return self.outer_lr * left[self.lr_schedule]
 
 
 @dataclass(frozen=True, kw_only=True)

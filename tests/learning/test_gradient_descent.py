@@ -119,7 +119,10 @@ def test_long_gradients_are_scaled_down() -> None:
     assert length == pytest.approx(0.01)
 
 
-@pytest.mark.parametrize(("schedule", "share"), [("linear", [1, 0.5, 0, 0]), ("cosine", [1, 0.5, 0, 0])])
+@pytest.mark.parametrize(
+    ("schedule", "share"),
+    [("linear", [1, 0.5, 0, 0]), ("cosine", [1, 0.5, 0, 0]), ("cooldown", [1, 1, 0, 0])],
+)
 def test_schedules_fall_by_updates(schedule: LearningRateSchedule, share: list[float]) -> None:
     config = DescentConfig(outer_lr=0.1, outer_optimizer="sgd", lr_schedule=schedule, lr_iterations=2)
     constant = DescentConfig(outer_lr=0.1, outer_optimizer="sgd")
@@ -129,6 +132,11 @@ def test_schedules_fall_by_updates(schedule: LearningRateSchedule, share: list[f
         params, memory, _ = descend_objective(START, memory, [objective], config)
         for key, value in START.items():
             torch.testing.assert_close(params[key] - value, part * (full[key] - value))
+
+
+def test_a_cooldown_is_linear_in_the_last_fifth() -> None:
+    config = DescentConfig(outer_lr=0.1, lr_schedule="cooldown", lr_iterations=10)
+    assert [config.learning_rate(updates) for updates in (0, 8, 9, 10)] == pytest.approx([0.1, 0.1, 0.05, 0])
 
 
 def test_stops_between_steps() -> None:
