@@ -22,9 +22,10 @@ def linear_features(observations: torch.Tensor, steps: torch.Tensor) -> torch.Te
         observations: ``[..., O]``; entries are clipped to ±10.
         steps: ``[...]``, how many steps the episode had taken; broadcasts.
     """
-    clipped = observations.double().clamp(-OBSERVATION_LIMIT, OBSERVATION_LIMIT)
-    time = (steps.double() / TIME_SCALE).expand(clipped.shape[:-1]).unsqueeze(-1)
-    return torch.cat([clipped, clipped.square(), time, time**2, time**3, torch.ones_like(time)], dim=-1)
+    clipped = observations.clamp(-OBSERVATION_LIMIT, OBSERVATION_LIMIT).double()
+    time = steps.double().unsqueeze(-1) / TIME_SCALE
+    powers = torch.cat([time, time**2, time**3, torch.ones_like(time)], dim=-1)
+    return torch.cat([clipped, clipped.square(), powers.expand(*clipped.shape[:-1], -1)], dim=-1)
 
 
 def num_linear_features(observation_size: int) -> int:
@@ -50,7 +51,8 @@ def fit_linear(
         MetarlError: if a feature or a target is not finite, or the ridge is not positive.
     """
     require(ridge > 0, "ridge must be positive", ridge)
-    rows = torch.where(mask.unsqueeze(-1), features, 0.0).flatten(1, 2)
+    live = features if mask.all() else torch.where(mask.unsqueeze(-1), features, 0.0)
+    rows = live.flatten(1, 2)
     transposed = rows.transpose(1, 2)
     # X'X and X'y of each task
     gram = transposed @ rows
