@@ -96,6 +96,7 @@ class BonusVectorEnv(VectorWrapper[Array, Array, Array, Array, Array], TaskVecto
     def __init__(self, env: TaskVectorEnv, bonus: float) -> None:
         super().__init__(env)
         self.bonus = bonus
+        self._every = np.ones(env.num_envs, np.bool_)
 
     @property
     def restarts(self) -> int:
@@ -110,8 +111,8 @@ class BonusVectorEnv(VectorWrapper[Array, Array, Array, Array, Array], TaskVecto
         """Step every live slot, and pay for success."""
         observations, rewards, terminated, truncated, infos = self.env.step(actions)
         if "success" in infos:
-            every = np.ones(self.num_envs, np.bool_)
-            rewards = rewards + self.bonus * truths(infos["success"], every, "infos['success']")
+            solved = truths(infos["success"], self._every, "infos['success']")
+            rewards = rewards + self.bonus * solved
         return observations, rewards, terminated, truncated, infos
 
 

@@ -51,11 +51,7 @@ class HostRecorder:
         self._used = np.arange(env.num_envs) < slots
         self._running = self._used.copy()
         self.live = self._running[:slots]  # the same memory
-
-    @property
-    def num_live(self) -> int:
-        """Episodes still running."""
-        return int(self.live.sum())
+        self.num_live = slots  # running episodes
 
     def reset(self, seeds: list[int]) -> None:
         """Start every slot's episode."""
@@ -72,7 +68,7 @@ class HostRecorder:
         """Step and record actions and outcomes; return rewards ``[M, K]``."""
         slots, row = len(self.slot_tasks), self.actions[step]
         row[:] = action.actions.reshape(row.shape).cpu().numpy()
-        if not self.live.all():
+        if self.num_live < slots:
             row[~self.live] = 0  # what is chosen for an ended episode counts for nothing, NaN too
         self.log_probs[step] = action.log_probs.reshape(-1).cpu().numpy()
         self._check_finite("action", row, step)
@@ -87,6 +83,7 @@ class HostRecorder:
             task = self.slot_tasks[error.slot or 0]
             raise error.at(f"from task {task.id!r} ({task.family}), at step {step + 1}") from error
         self.live &= ~(self.terminated[step] | self.truncated[step])
+        self.num_live = int(np.count_nonzero(self.live))
         return self._rewards_at[step]
 
     def _keep(self, step: int, returned: Step) -> None:
@@ -108,7 +105,7 @@ class HostRecorder:
 
     def is_over(self, step: int) -> bool:
         """Whether no episode is running."""
-        return not self.live.any()
+        return self.num_live == 0
 
     def finish(self) -> Rollout:
         """Return the rollout."""
