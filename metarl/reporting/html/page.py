@@ -132,12 +132,18 @@ def section(group: Group, pairs: Sequence[Pair], no_videos: str) -> Section:
 def about(group: Group) -> str:
     """Describe a group's runs in a line."""
     seeds = ", ".join(str(seed) for seed in group.seeds)
-    first = group.runs[0]
     return (
         f"{group.config.agent.kind}, {'seed' if len(group.seeds) == 1 else 'seeds'} {seeds}, "
-        f"{count(first.iteration, 'iteration')}, {first.env_steps:,} environment steps"
+        f"{_span([run.iteration for run in group.runs], 'iteration')}, "
+        f"{_span([run.env_steps for run in group.runs], 'environment step')}"
         f"{'' if len(group.seeds) == 1 else ' a seed'}"
     )
+
+
+def _span(numbers: Sequence[int], noun: str) -> str:
+    """Return the least and the greatest number of something, once where they are the same."""
+    low, high = min(numbers), max(numbers)
+    return f"{high:,} {noun}{'' if high == 1 else 's'}" if low == high else f"{low:,} to {high:,} {noun}s"
 
 
 def headline(group: Group) -> str:
