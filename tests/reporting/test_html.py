@@ -378,6 +378,30 @@ def test_headline_says_when_there_is_no_clear_change(groups: list[Group]) -> Non
     assert said.startswith("Success on held-out tasks: ")
 
 
+def test_headline_of_one_task_has_no_interval(runs: Path) -> None:
+    def alone(data: dict[str, Json]) -> None:
+        data.update({name: cast("list[Json]", data[name])[:1] for name in ("tasks", "returns")})
+        data["successes"] = None
+
+    change(runs / "it-0" / "evaluation.json", alone)
+    (group,) = gather([runs / "it-0"], print)
+    assert "[" not in headline(group)
+    assert f"a gain of {group.summary.return_gains[-1].mean:.1f}. " in headline(group)
+
+
+def test_runs_of_one_name_in_two_folders_have_a_row_each(runs: Path) -> None:
+    for name in ("it-0", "it-1"):
+        copied = shutil.copytree(runs / name, runs.parent / "others" / name)
+        for file in ("config.json", "evaluation.json"):
+            spoil = json.loads((copied / file).read_text())
+            settings = spoil if file == "config.json" else spoil["config"]
+            settings["agent"]["inner_lr"] = 0.7
+            (copied / file).write_text(json.dumps(spoil))
+    folders = [root / name for root in (runs, runs.parent / "others") for name in ("it-0", "it-1")]
+    rows = seed_table(gather(folders, print)).rows
+    assert [row.name for row in rows] == ["it-0 (1)", "it-1 (1)", "it-0 (2)", "it-1 (2)"]
+
+
 def put_baseline(run: Path, stem: str, label: str, stages: list[str], **about: Json) -> None:
     """Write a baseline as ``metarl baseline`` does: here the run's own evaluation, cut to some stages."""
     data = json.loads((run / "evaluation.json").read_text())
@@ -647,9 +671,11 @@ def test_camera_that_there_is_not_is_refused(said: Said) -> None:
     assert not Path("runs/it-0/report.html").exists()
 
 
-@pytest.mark.parametrize("option", ["--tasks", "--camera"])
-def test_choices_of_films_that_are_not_made_are_refused(said: Said, option: str) -> None:
-    code, _, err = said("runs/it-0", "--no-videos", option, "topview")
+@pytest.mark.parametrize(
+    "option", [("--tasks", "t"), ("--camera", "topview"), ("--size", "64"), ("--seed", "1")]
+)
+def test_choices_of_films_that_are_not_made_are_refused(said: Said, option: tuple[str, str]) -> None:
+    code, _, err = said("runs/it-0", "--no-videos", *option)
     assert (code, err.count("\n")) == (2, 1)
     assert "choose what is filmed, so they go with --videos, but it is --no-videos" in err
 

@@ -28,7 +28,7 @@ from metarl.reporting.html.tables import (
     task_table,
 )
 from metarl.reporting.html.videos import Pair
-from metarl.reporting.table import Table, number, percent
+from metarl.reporting.table import Table, brackets, number, percent
 from metarl.text import count, stage_name
 from metarl.training.notices import kept_notices
 from metarl.types import Json
@@ -153,7 +153,8 @@ def headline(group: Group) -> str:
         return f"{quantity(summary)} without adapting: {outcome_of(summary, 0)}."
     gains = summary.success_gains or summary.return_gains
     form = percent if summary.success_gains else number
-    low, high = form(gains[last].low), form(gains[last].high)
+    # one task has no interval
+    interval = f" {found}" if (found := brackets(gains[last], form)) else ""
     name, before, after = quantity(summary), outcome_of(summary, 0), outcome_of(summary, last)
     unit = " points" if summary.success_gains else ""
     trial = group.trial
@@ -163,7 +164,7 @@ def headline(group: Group) -> str:
     surely = "" if gains[last].low > 0 or gains[last].high < 0 else ", so no clear change"
     return (
         f"{name}: {before} {start}, {after} {stage_name(last, trial)}. "
-        f"That is a gain of {form(gains[last].mean)}{unit} [{low}, {high}]{surely}. "
+        f"That is a gain of {form(gains[last].mean)}{unit}{interval}{surely}. "
         f"{what} lowered the return of {percent(summary.of_return.worse[last].mean)} % of the tasks."
     )
 
