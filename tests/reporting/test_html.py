@@ -26,7 +26,7 @@ from metarl.reporting.evaluation_files import write_official
 from metarl.reporting.figures.curves import Line
 from metarl.reporting.html import videos
 from metarl.reporting.html.figures import describe, episode_panels, learning_panels, over_seeds, panel
-from metarl.reporting.html.page import headline, render
+from metarl.reporting.html.page import headline, render, setting_values
 from metarl.reporting.html.run_data import Group, gather, group_name, unique
 from metarl.reporting.html.tables import (
     baseline_table,
@@ -281,6 +281,9 @@ def test_seeds_that_patience_ended_elsewhere_are_one_group(runs: Path) -> None:
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     (group,) = gather([runs / "it-0", runs / "it-1"], print)
     assert group.seeds == [0, 1]
+    shown = setting_values(group)
+    assert (shown["iterations"], shown["seed"], shown["name"]) == ("4, 3", "0, 1", "it-0, it-1")
+    assert shown["agent.hidden_sizes"] == "8, 8"
 
 
 def test_figure_is_an_image_with_its_description() -> None:

@@ -182,13 +182,16 @@ def quantity(summary: Summary) -> str:
 
 
 def setting_values(group: Group) -> dict[str, str]:
-    """Return a group's settings by dotted name."""
-    content: dict[str, Json] = {
-        **json.loads(json.dumps(to_json(group.config))),
-        "seed": list(group.seeds),
-        "name": [run.folder.resolve().name for run in group.runs],
+    """Return a group's settings by dotted name, with every value that its runs have."""
+    contents = [
+        {**json.loads(json.dumps(to_json(run.config))), "name": run.folder.resolve().name}
+        for run in group.runs
+    ]
+    each = [dict(flat("", content)) for content in contents]
+    names = dict.fromkeys(name for values in each for name in values)
+    return {
+        name: ", ".join(dict.fromkeys(values[name] for values in each if name in values)) for name in names
     }
-    return dict(flat("", content))
 
 
 def version_values(group: Group) -> dict[str, str]:
