@@ -21,6 +21,11 @@ def listed(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
+def letter(place: int) -> str:
+    """Return a short name by place: A to Z, then AA, AB, …."""
+    return (letter(place // 26 - 1) if place >= 26 else "") + chr(ord("A") + place % 26)
+
+
 def stage_name(steps: int, trial: str = "parallel") -> str:
     """Name a number of adaptation steps, or of a trial's episodes."""
     if trial == "sequential":

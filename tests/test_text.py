@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from metarl.errors import LISTED_NAMES, unknown_name
-from metarl.text import shown, stage_name
+from metarl.text import letter, shown, stage_name
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,8 @@ def test_name_is_told_the_nearest_only_where_it_looks_like_a_slip(name: str, sai
 def test_long_lists_of_names_are_cut_and_counted() -> None:
     said = str(unknown_name("task", "x", (f"task-{number:03}" for number in range(LISTED_NAMES + 7))))
     assert said.endswith("task-038, task-039 and 7 more.")
+
+
+@pytest.mark.parametrize(("place", "name"), [(0, "A"), (25, "Z"), (26, "AA"), (51, "AZ"), (702, "AAA")])
+def test_letters_go_on_after_z(place: int, name: str) -> None:
+    assert letter(place) == name

@@ -13,7 +13,7 @@ from metarl.errors import require
 from metarl.evaluation.evaluate import episodes_of_step
 from metarl.meta_learner import Trial
 from metarl.settings import Seed, Settings
-from metarl.text import listed
+from metarl.text import listed, stage_name
 
 Kind: TypeAlias = Literal["meta", "scratch", "multitask", "oracle"]
 BaselineKind: TypeAlias = Literal["scratch", "multitask", "oracle"]
@@ -94,8 +94,10 @@ class Baseline:
         }
         return labels[self.kind]
 
-    def stages(self, adaptation_steps: int) -> tuple[str, ...]:
+    def stages(self, adaptation_steps: int, trial: Trial = "parallel") -> tuple[str, ...]:
         """Return the names of its measurements."""
+        if self.kind == META and trial == "sequential":
+            return tuple(stage_name(step, trial) for step in range(adaptation_steps + 1))
         if self.kind == META:
             after = [f"{step} step{'s' * (step > 1)}" for step in range(1, adaptation_steps + 1)]
             return ("before", *after)

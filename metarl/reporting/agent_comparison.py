@@ -15,6 +15,7 @@ from metarl.reporting.comparison import EvaluatedRun
 from metarl.reporting.csv_files import interval_columns, write_csv
 from metarl.reporting.figures.dots import dot, dot_sheet, draw_legend, label_quantity, name_rows
 from metarl.reporting.figures.style import AFTER, BEFORE, save
+from metarl.text import count, letter
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def labels_of(runs: Sequence[EvaluatedRun]) -> list[str]:
     for names in ([run.agent for run in runs], [run.name for run in runs]):
         if len(set(names)) == len(runs):
             return names
-    return [f"{chr(ord('A') + place)}: {run.name}" for place, run in enumerate(runs)]
+    return [f"{letter(place)}: {run.name}" for place, run in enumerate(runs)]
 
 
 def summarize_run(label: str, run: EvaluatedRun) -> AgentResult:
@@ -85,10 +86,9 @@ def row_of(result: AgentResult) -> dict[str, str | float]:
 def draw_agents(results: Sequence[AgentResult], title: str) -> Figure:
     """Draw every agent before and after adapting, the best on top."""
     seeds = sorted({len(result.run.evaluations) for result in results})
-    footer = (
-        f"Means over {' to '.join(map(str, seeds))} seeds and all held-out tasks; bars: 95 % "
-        "intervals over seeds and tasks."
-    )
+    number = count(seeds[0], "seed") if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
+    over = "tasks" if seeds[-1] == 1 else "seeds and tasks"
+    footer = f"Means over {number} and all held-out tasks; bars: 95 % intervals over {over}."
     known = [result.summary.measures for result in results]
     quantities = [name for name in known[0] if all(name in measures for measures in known)]
     figure, panels = dot_sheet(title, footer, panels=len(quantities), rows=len(results))

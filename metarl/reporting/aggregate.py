@@ -23,6 +23,7 @@ from metarl.storage.files import check_writable, write_json
 from metarl.storage.metrics import missing_rows, read_metrics
 from metarl.storage.run_folder import EVALUATION
 from metarl.text import count, stage_name
+from metarl.training.best_so_far import as_planned
 from metarl.training.evaluation_reader import Measured, read_evaluation
 from metarl.training.runs import read_config_of_results
 from metarl.types import Json
@@ -79,7 +80,9 @@ def combine(paths: Sequence[Path], output: Path, title: str) -> list[Path]:
 
 def _read_alike(paths: Sequence[Path]) -> tuple[list[Evaluated], dict[str, Json]]:
     """Read runs or evaluations that differ only in their seed; return their settings with all seeds too."""
-    read = [_finished(path) for path in paths]
+    found = [_finished(path) for path in paths]
+    configs = as_planned(paths, [config for config, _ in found])
+    read = [(config, each) for config, (_, each) in zip(configs, found, strict=True)]
     seeds = [config.seed for config, _ in read]
     _check_seeds(paths, seeds)
     content = shared_settings(read[0][0])

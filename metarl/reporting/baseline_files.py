@@ -45,9 +45,10 @@ class Result:
 def rows(comparison: Comparison) -> list[Result]:
     """Return the table of a finished comparison."""
     steps, found = comparison.experiment.config.evaluation.adaptation_steps, []
+    trial = comparison.experiment.agent.trial
     for baseline, measured in comparison.results:
         summary = _summary(comparison, measured)
-        for index, stage in enumerate(baseline.stages(steps)):
+        for index, stage in enumerate(baseline.stages(steps, trial)):
             success = summary.successes[index] if summary.successes else None
             learned = measured.task_steps[index], measured.training_steps
             found.append(
@@ -136,7 +137,7 @@ def _summary(comparison: Comparison, measured: Measured) -> Summary:
 
 def _write_agent(comparison: Comparison, baseline: Baseline, measured: Measured) -> None:
     experiment = comparison.experiment
-    stages = baseline.stages(experiment.config.evaluation.adaptation_steps)
+    stages = baseline.stages(experiment.config.evaluation.adaptation_steps, experiment.agent.trial)
     # training steps are the baseline's, not those of the agent that provenance names
     own = measured.to_json()
     about: dict[str, Json] = {

@@ -24,11 +24,13 @@ def write_explanation(
     and config; the folder exists.
     """
     files = [folder / f"{stem}.json", folder / f"{stem}.csv"]
-    write_text(files[0], json.dumps(content, allow_nan=False) + "\n")
+    text = json.dumps(content, allow_nan=False) + "\n"
     write_rows(files[1], [["task", "family", "quantity", "part", "value"], *_csv_rows(explanation)])
     for name, figure in draw(explanation, title).items():
         files.append(folder / f"{stem}-{name}.png")
         save(figure, files[-1])
+    # the JSON comes last: where it is, the other files are whole
+    write_text(files[0], text)
     return files
 
 

@@ -32,7 +32,7 @@ class Group:
     """Seeds of one config of a result."""
 
     label: str  # name of its agent in the result's tables; empty if there is one
-    config: ExperimentConfig  # of the first seed; trains to the last iteration of the published curve
+    config: ExperimentConfig  # of the first seed; trains to the published curve's end, or until patience ends
     seeds: tuple[int, ...]
     steps: int  # environment steps of one seed's training
     seconds: float  # seconds of one seed's training, if recorded
@@ -155,6 +155,9 @@ def plan(folder: Path, name: str, *, train: bool = False, seeds: int = 0) -> Pla
         groups = tuple(_group(*item, curves[item[0]], origins).first(seeds) for item in configs.items())
     except MetarlError as error:
         return Plan(folder, name, "nothing", reason=f"its config cannot be used: {str(error).rstrip('.')}")
+    if any(group.label and len(group.seeds) < group.published_seeds for group in groups):
+        reason = "its tables of several agents have no numbers of fewer seeds; leave --seeds away"
+        return Plan(folder, name, "nothing", reason=reason)
     if not any((folder / table).is_file() for table in ("adaptation.csv", "agents.csv")):
         return Plan(folder, name, "nothing", reason="it has no table of an evaluation on held-out tasks")
     reason = why_train(groups)
@@ -230,7 +233,8 @@ def _group(label: str, content: Mapping[str, Json], curve: Rows, origins: Sequen
         float(clock) for one in own if isinstance(clock := one.about.get("training_seconds"), int | float)
     ]
     iteration = number(last.get("iteration", ""))
-    if iteration is not None:
+    # with a patience seeds end by themselves, and the curve with the first that does
+    if iteration is not None and not config.evaluation.patience:
         config = dataclasses.replace(config, iterations=int(iteration))
     return Group(
         label,

@@ -19,6 +19,7 @@ from metarl.storage.files import write_json
 from metarl.storage.metrics import read_metrics
 from metarl.storage.run_folder import CHECKPOINTS, CONFIG, MEASURED, WEIGHTS
 from metarl.text import listed
+from metarl.training.best_so_far import as_planned
 from metarl.training.evaluation_reader import Measured, read_json
 from metarl.training.runs import read_config
 from metarl.types import Json
@@ -94,7 +95,8 @@ def write_configs(output: Path, runs: Mapping[str, Sequence[Measured]]) -> list[
     """Write agents' configs and seeds to ``configs/LABEL.json``."""
     files = []
     for label, measured in runs.items():
-        configs = [read_config(each.path.parent) for each in measured]
+        folders = [each.path.parent for each in measured]
+        configs = as_planned(folders, [read_config(folder) for folder in folders])
         seeds: list[Json] = [config.seed for config in configs]
         content: dict[str, Json] = {**shared_settings(configs[0]), "seeds": seeds}
         files.append(output / CONFIGS / f"{file_name(label)}.json")

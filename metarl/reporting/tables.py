@@ -14,7 +14,7 @@ from metarl.evaluation.statistics import Values
 from metarl.evaluation.summary import Summary
 from metarl.reporting.comparison import ComparisonResult
 from metarl.reporting.table import Column, Row, Table, Value, number, percent, whole, with_interval
-from metarl.text import count, stage_name
+from metarl.text import count, letter, stage_name
 
 WIDTH = 80  # columns into which every table fits
 FORMS = {"return": number, "success": percent, "success_last": percent, "success_held": percent}
@@ -183,21 +183,20 @@ def comparison_table(quantity: str, results: Sequence[ComparisonResult]) -> Tabl
     ``results`` are of A with B, of A with C, …; ``quantity`` is a key of :data:`FORMS`.
     """
     form = FORMS[quantity]
-    letters = [chr(ord("A") + place) for place in range(len(results) + 1)]
+    letters = [letter(place) for place in range(len(results) + 1)]
     lines = []
-    for letter, result in zip(letters[1:], results, strict=True):
+    for other, result in zip(letters[1:], results, strict=True):
         chance = with_interval(result.improvement, percent, " %")
-        lines.append(f"A beats {letter} on a task with a probability of {chance}")
-        lines.append(f"A - {letter}: {with_interval(result.difference, form)}")
+        lines.append(f"A beats {other} on a task with a probability of {chance}")
+        lines.append(f"A - {other}: {with_interval(result.difference, form)}")
     first = results[0]
     seeds = [first.our_seeds, *(result.their_seeds for result in results)]
-    for letter, values in zip(letters, seeds, strict=True):
+    for name, values in zip(letters, seeds, strict=True):
         if len(values) > 1:
-            lines += wrap(f"{letter} by seed: {', '.join(map(form, values))}", WIDTH)
+            lines += wrap(f"{name} by seed: {', '.join(map(form, values))}", WIDTH)
     scores = [first.ours, *(result.theirs for result in results)]
     rows = tuple(
-        Row(letter, (score.mean, score.iqm, score.median))
-        for letter, score in zip(letters, scores, strict=True)
+        Row(name, (score.mean, score.iqm, score.median)) for name, score in zip(letters, scores, strict=True)
     )
     columns = tuple(Column(label, form) for label in ("mean", "interquartile mean", "median"))
     return Table(NAMES[quantity], columns, rows, "", "\n".join(lines))

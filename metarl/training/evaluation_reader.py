@@ -181,10 +181,19 @@ def _of_something_else(folder: Path, measured: Measured) -> str:
 
 
 def check_run(config: ExperimentConfig, measured: Measured) -> None:
-    """Raise ``MetarlError`` if an evaluation is not of a run's agent."""
-    recorded = measured.about.get("config")
-    if isinstance(recorded, dict) and (name := _difference(to_json(config), recorded, _SAME_RUN)):
+    """Raise ``MetarlError`` if an evaluation is not of a run's agent and tasks."""
+    if name := _difference_from_run(config, measured):
         raise MetarlError(f"{measured.path} is of a run with another {name}; delete it and measure again.")
+
+
+def is_of_suite(config: ExperimentConfig, measured: Measured) -> bool:
+    """Return whether an evaluation is on the run's own suite, not on another or with another horizon."""
+    return not _difference_from_run(config, measured)
+
+
+def _difference_from_run(config: ExperimentConfig, measured: Measured) -> str:
+    recorded = measured.about.get("config")
+    return _difference(to_json(config), recorded, _SAME_RUN) if isinstance(recorded, dict) else ""
 
 
 def _difference(own: Mapping[str, Json], recorded: Mapping[str, Json], sections: Sequence[str]) -> str:

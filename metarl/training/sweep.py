@@ -25,6 +25,7 @@ from metarl.evaluation.comparability import shared_settings
 from metarl.storage.files import write_json
 from metarl.storage.locks import HeldError, locked
 from metarl.storage.run_folder import CONFIG, SWEEP
+from metarl.training.best_so_far import as_planned
 from metarl.training.evaluation_reader import is_finished
 from metarl.training.runs import default_name, read_config
 from metarl.types import Json
@@ -192,7 +193,8 @@ class Sweep:
         if not run.started:
             return
         # a sweep that is started again must be the same one
-        found, expected = shared_settings(read_config(run.folder)), shared_settings(self.config)
+        (config,) = as_planned([run.folder], [read_config(run.folder)], self.config.iterations)
+        found, expected = shared_settings(config), shared_settings(self.config)
         if found != expected:
             differ = [name for name in expected if found.get(name) != expected[name]]
             raise MetarlError(

@@ -149,6 +149,12 @@ def test_a_baseline_learns_to_walk_to_a_goal(name: AlgorithmName, steps: int) ->
     assert earned() > 0.5 * before  # returns are negative
 
 
+def test_stages_of_an_agent_with_a_memory_are_episodes() -> None:
+    agent = Baseline("meta")
+    assert agent.stages(2) == ("before", "1 step", "2 steps")
+    assert agent.stages(2, "sequential") == ("first episode", "after 1 episode", "after 2 episodes")
+
+
 def test_the_plan_is_the_agent_then_scratch_by_budget_then_what_trains_on_tasks() -> None:
     plan = planned(ComparisonConfig(budgets=(10, 1, 10), algorithms=("sac", "ppo")))
     assert [baseline.stem for baseline in plan] == [

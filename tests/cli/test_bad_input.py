@@ -83,6 +83,11 @@ def test_actions_that_contradict_each_other_are_refused(refused: Refusal, action
     assert said == "Either --actions or --deterministic may be given, but it is both."
 
 
+def test_both_kinds_of_actions_are_not_of_the_official_evaluator(refused: Refusal) -> None:
+    said = refused("evaluate", "runs/it", "--protocol", "official", "--actions", "both")
+    assert said == "--actions both is for --protocol both or per-goal, but it is official."
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")

@@ -182,6 +182,13 @@ def test_checkpoint_trained_on_another_device_is_evaluated_here(
                 "The official evaluator measures after 1 adaptation step, as in the training.",
             ],
         ),
+        (
+            "point",
+            "maml-trpo",
+            ["--adaptation-steps", "1", "--references"],
+            False,
+            ["The suite point has no --references, which Meta-World has."],
+        ),
         ("bandits", "rl2", ["--adaptation-steps", "0"], False, []),
         (
             "bandits",

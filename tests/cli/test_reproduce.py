@@ -216,6 +216,14 @@ def test_result_of_several_agents_is_evaluated_and_trained_again(two: Path) -> N
     assert {one["verdict"] for one in numbers(Path("out"))} == {"equal"}
 
 
+def test_seeds_of_several_agents_have_no_numbers_of_their_own(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert reproduce(str(root / "results" / "point-agents"), "--seeds", "1") == 0
+    said = "its tables of several agents have no numbers of fewer seeds; leave --seeds away"
+    assert said in " ".join(capsys.readouterr().out.split())
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("two")
 def test_training_several_agents_again_gives_the_published_tables_and_curves() -> None:

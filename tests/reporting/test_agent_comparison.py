@@ -14,7 +14,7 @@ from metarl.cli.main import main
 from metarl.config import to_json
 from metarl.evaluation.record import Evaluation
 from metarl.plugins import registry
-from metarl.reporting.agent_comparison import labels_of, write_agents
+from metarl.reporting.agent_comparison import draw_agents, labels_of, summarize_run, write_agents
 from metarl.reporting.comparison import read_evaluated
 from metarl.reporting.figures.training_curves import write_curves
 from metarl.types import Task
@@ -50,6 +50,25 @@ def sweep(root: Path, agent: str, *values: float, suite: str = "point") -> Path:
 def table(path: Path) -> list[dict[str, str]]:
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize(
+    ("seeds", "said"),
+    [
+        ((1, 1), "Means over 1 seed and all held-out tasks; bars: 95 % intervals over tasks."),
+        ((1, 2, 3), "Means over 1 to 3 seeds and all held-out tasks; bars: 95 % intervals over seeds and"),
+    ],
+)
+def test_figure_of_agents_says_what_its_bars_are_over(
+    tmp_path: Path, seeds: tuple[int, ...], said: str
+) -> None:
+    names = ("lvc", "maml-trpo", "promp")
+    runs = [
+        read_evaluated(sweep(tmp_path, name, *map(float, range(number))))
+        for name, number in zip(names, seeds, strict=False)
+    ]
+    figure = draw_agents([summarize_run(run.agent, run) for run in runs], "agents")
+    assert said in " ".join(" ".join(text.get_text() for text in figure.texts).split())
 
 
 def test_agents_stand_by_their_return_after_adapting(tmp_path: Path) -> None:

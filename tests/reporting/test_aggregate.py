@@ -85,6 +85,27 @@ def test_runs_may_differ_in_what_their_results_do_not_depend_on(tmp_path: Path) 
     }
 
 
+def test_seeds_that_patience_ended_elsewhere_are_combined(tmp_path: Path) -> None:
+    folders = [run(tmp_path, seed) for seed in (1, 2)]
+    for folder, last in zip(folders, (2, 3), strict=True):
+        config = json.loads((folder / "config.json").read_text())
+        config |= {"iterations": last, "evaluation": {**config["evaluation"], "patience": 2}}
+        (folder / "config.json").write_text(json.dumps(config))
+        rows = [
+            {"iteration": number, "env_steps": 8 * number, "train/return/step_0": 1.0}
+            | {"test/return/step_0": float(number == last - 2)}
+            for number in range(last + 1)
+        ]
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    files = combine(folders, tmp_path / "out", "each as long as it got better")
+    assert json.loads(files[0].read_text())["iterations"] == 3
+    # of a seed that was better at its end, nothing ended the training early
+    text = (folders[0] / "metrics.jsonl").read_text().replace('"test/return/step_0": 0.0}\n', "}\n")
+    (folders[0] / "metrics.jsonl").write_text(text.replace(", }", "}"))
+    with pytest.raises(MetarlError, match="differ in more than their seed, in iterations: 3 and 2"):
+        combine(folders, tmp_path / "out", "two lengths")
+
+
 def test_weights_that_a_result_lacks_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folders = [run(tmp_path, seed) for seed in (1, 2)]
     combine(folders, tmp_path / "out", "no checkpoints")

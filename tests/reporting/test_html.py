@@ -26,7 +26,7 @@ from metarl.reporting.evaluation_files import write_official
 from metarl.reporting.figures.curves import Line
 from metarl.reporting.html import videos
 from metarl.reporting.html.figures import describe, episode_panels, learning_panels, over_seeds, panel
-from metarl.reporting.html.page import headline, render
+from metarl.reporting.html.page import headline, render, setting_values
 from metarl.reporting.html.run_data import Group, gather, group_name, unique
 from metarl.reporting.html.tables import (
     baseline_table,
@@ -254,6 +254,38 @@ def test_unfinished_seed_shortens_the_mean_curve(runs: Path) -> None:
     assert len(one.lines[0].x) == 3
 
 
+def test_gap_in_a_run_leaves_iterations_beside_one_another(runs: Path) -> None:
+    path = runs / "it-1" / "metrics.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows if row["iteration"] != 2))
+    other = [json.loads(line) for line in (runs / "it-0" / "metrics.jsonl").read_text().splitlines()]
+    groups = gather([runs / "it-0", runs / "it-1"], print)
+    one = next(p for p in learning_panels(groups) if p.title == "Return on training tasks")
+    name = "train/return/step_0"
+    means = [(a[name] + b[name]) / 2 for a, b in zip(other, rows, strict=True) if name in a]
+    np.testing.assert_allclose(one.lines[0].mean, [means[0], *means[2:]])
+
+
+def test_seeds_that_patience_ended_elsewhere_are_one_group(runs: Path) -> None:
+    for name, last in (("it-0", 4), ("it-1", 3)):
+
+        def end(config: dict[str, Json], last: int = last) -> None:
+            cast("dict[str, Json]", config["evaluation"])["patience"] = 1
+            config["iterations"] = last
+
+        change(runs / name / "config.json", end)
+        path = runs / name / "metrics.jsonl"
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        values = {"test/return/step_0": 0.0, "test/return/step_1": 0.0}
+        rows = [{**row, **values} for row in rows if row["iteration"] <= last]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (group,) = gather([runs / "it-0", runs / "it-1"], print)
+    assert group.seeds == [0, 1]
+    shown = setting_values(group)
+    assert (shown["iterations"], shown["seed"], shown["name"]) == ("4, 3", "0, 1", "it-0, it-1")
+    assert shown["agent.hidden_sizes"] == "8, 8"
+
+
 def test_figure_is_an_image_with_its_description() -> None:
     line = Line('a <b> & "c"', np.array([0.0, 1.0]), np.array([0.25, 0.5]))
     assert describe(line) == 'a <b> & "c": from 0.25 to 0.5'
@@ -347,6 +379,30 @@ def test_headline_says_when_there_is_no_clear_change(groups: list[Group]) -> Non
     clear = gains[-1].low > 0 or gains[-1].high < 0
     assert ("so no clear change" in said) == (not clear)
     assert said.startswith("Success on held-out tasks: ")
+
+
+def test_headline_of_one_task_has_no_interval(runs: Path) -> None:
+    def alone(data: dict[str, Json]) -> None:
+        data.update({name: cast("list[Json]", data[name])[:1] for name in ("tasks", "returns")})
+        data["successes"] = None
+
+    change(runs / "it-0" / "evaluation.json", alone)
+    (group,) = gather([runs / "it-0"], print)
+    assert "[" not in headline(group)
+    assert f"a gain of {group.summary.return_gains[-1].mean:.1f}. " in headline(group)
+
+
+def test_runs_of_one_name_in_two_folders_have_a_row_each(runs: Path) -> None:
+    for name in ("it-0", "it-1"):
+        copied = shutil.copytree(runs / name, runs.parent / "others" / name)
+        for file in ("config.json", "evaluation.json"):
+            spoil = json.loads((copied / file).read_text())
+            settings = spoil if file == "config.json" else spoil["config"]
+            settings["agent"]["inner_lr"] = 0.7
+            (copied / file).write_text(json.dumps(spoil))
+    folders = [root / name for root in (runs, runs.parent / "others") for name in ("it-0", "it-1")]
+    rows = seed_table(gather(folders, print)).rows
+    assert [row.name for row in rows] == ["it-0 (1)", "it-1 (1)", "it-0 (2)", "it-1 (2)"]
 
 
 def put_baseline(run: Path, stem: str, label: str, stages: list[str], **about: Json) -> None:
@@ -467,6 +523,29 @@ def test_curve_over_episodes_needs_every_seed(runs: Path) -> None:
     path = shutil.copy(runs / "it-0" / "evaluation.json", folder / "iteration4-seed0-episodes.json")
     change(Path(path), lambda data: data.update(adaptation_episodes=[0, 1, 5]))
     assert episode_panels(gather([runs / "it-0", runs / "it-1"], print)) == []
+
+
+def test_evaluations_with_another_horizon_are_not_shown_for_the_runs_own(runs: Path) -> None:
+    folder = runs / "it-0" / "evaluations"
+    folder.mkdir()
+
+    def elsewhere(data: dict[str, Json]) -> None:
+        config = cast("dict[str, dict[str, Json]]", data["config"])
+        config["suite"]["horizon"] = 5
+        config["evaluation"]["deterministic"] = True
+
+    for name in ("most-likely", "episodes"):
+        shutil.copy(runs / "it-0" / "evaluation.json", folder / f"{name}.json")
+        change(folder / f"{name}.json", elsewhere)
+    change(folder / "episodes.json", lambda data: data.update(adaptation_episodes=[0, 1]))
+    official = {"success_rate": 1.0, "settings": {"adaptation_steps": 1}}
+    (folder / "iteration4-seed0-point-horizon5-official.json").write_text(json.dumps(official))
+    (run,) = gather([runs / "it-0"], print)[0].runs
+    assert (run.most_likely, run.by_episodes, run.official) == (None, None, {})
+    # an older one on the run's own tasks goes before them
+    shutil.move(runs / "it-0" / "evaluation.json", folder / "mine.json")
+    os.utime(folder / "mine.json", (1, 1))
+    assert gather([runs / "it-0"], print)[0].runs[0].measured.path.name == "mine.json"
 
 
 def test_sweep_stands_for_its_finished_runs(runs: Path) -> None:
@@ -595,9 +674,11 @@ def test_camera_that_there_is_not_is_refused(said: Said) -> None:
     assert not Path("runs/it-0/report.html").exists()
 
 
-@pytest.mark.parametrize("option", ["--tasks", "--camera"])
-def test_choices_of_films_that_are_not_made_are_refused(said: Said, option: str) -> None:
-    code, _, err = said("runs/it-0", "--no-videos", option, "topview")
+@pytest.mark.parametrize(
+    "option", [("--tasks", "t"), ("--camera", "topview"), ("--size", "64"), ("--seed", "1")]
+)
+def test_choices_of_films_that_are_not_made_are_refused(said: Said, option: tuple[str, str]) -> None:
+    code, _, err = said("runs/it-0", "--no-videos", *option)
     assert (code, err.count("\n")) == (2, 1)
     assert "choose what is filmed, so they go with --videos, but it is --no-videos" in err
 

@@ -64,6 +64,16 @@ def test_a_sweep_is_read_like_a_run(tmp_path: Path) -> None:
     assert windowed(read_curve(of_run), 100) == windowed(read_curve(of_sweep), 100)
 
 
+def test_curve_of_a_sweep_has_the_seeds_that_finished_since_it_was_combined(tmp_path: Path) -> None:
+    folder = sweep(tmp_path, "it-sweep", [row(50, 1.0, 2.0)])
+    (folder / "sweep.json").write_text(json.dumps({"finished": ["it-seed0", "it-seed1"]}))
+    alone = read_curve(folder)  # as of a copied sweep, whose runs are elsewhere
+    for seed, value in enumerate((1.0, 4.0)):
+        run(tmp_path, f"it-seed{seed}", [row(50, value, 2.0)])
+    assert alone[0]["train/return/step_0"] == 1.0
+    assert read_curve(folder)[0]["train/return/step_0"] == 2.5
+
+
 def test_every_curve_is_in_the_table_and_there_is_a_picture(tmp_path: Path) -> None:
     folders = [run(tmp_path, "a", ROWS), sweep(tmp_path, "b", ROWS[:2])]
     table, picture = write_curves(folders, ["one", "two"], tmp_path / "out", "two runs", window=100)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -18,6 +19,7 @@ import pytest
 from metarl.cli.commands.options import configured
 from metarl.cli.commands.sweep import describe_failures
 from metarl.cli.main import main
+from metarl.config import EvaluationConfig, to_json
 from metarl.errors import MetarlError
 from metarl.storage.locks import locked
 from metarl.training import sweep
@@ -291,6 +293,21 @@ def test_runs_of_other_settings_are_refused(
         "choose another --name.\n"
     )
     assert not (tmp_path / "runs" / "it-sweep").exists()
+
+
+def test_seed_that_patience_ended_is_of_the_same_sweep(tmp_path: Path) -> None:
+    config = replace(point_config(), iterations=30, evaluation=EvaluationConfig(every=1, patience=2))
+    folder = tmp_path / "runs" / "it-seed0"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(to_json(replace(config, iterations=3))))
+    rows = [{"iteration": number, "test/return/step_0": -abs(number - 1.0)} for number in range(4)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    Sweep(replace(config, name="it"), "point", (), [0], tmp_path / "runs")
+    # two evaluations were not better, but three were to be waited for: it was to train for less
+    patient = replace(config, iterations=3, evaluation=EvaluationConfig(every=1, patience=3))
+    (folder / "config.json").write_text(json.dumps(to_json(patient)))
+    with pytest.raises(MetarlError, match="has other settings than this sweep"):
+        Sweep(replace(patient, name="it", iterations=30), "point", (), [0], tmp_path / "runs")
 
 
 @pytest.mark.parametrize(

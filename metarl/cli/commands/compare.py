@@ -35,7 +35,7 @@ from metarl.reporting.tables import comparison_table
 from metarl.settings import Settings
 from metarl.storage.files import all_or_none, check_writable, write_json
 from metarl.storage.run_folder import runs_of
-from metarl.text import count
+from metarl.text import count, letter
 from metarl.types import Json
 
 COMPARISON = "comparison.json"
@@ -86,16 +86,16 @@ def compare_command(arguments: list[str]) -> None:
     step = axis.values.index(stage)
     results = [compare(first, other, step, Bootstrap(over=options.over)) for other in others]
     # runs have letters, since their names may be long
-    letters = [chr(ord("A") + place) for place in range(len(runs))]
-    for letter, run in zip(letters, runs, strict=True):
-        say(f"{letter}: {run.name}, {count(len(run.evaluations), 'seed')}")
+    letters = [letter(place) for place in range(len(runs))]
+    for name, run in zip(letters, runs, strict=True):
+        say(f"{name}: {run.name}, {count(len(run.evaluations), 'seed')}")
     say(f"On {len(first.evaluations[0].tasks)} held-out tasks of {first.label}, after {axis.stage(step)}.")
-    for letter, run in zip(letters, runs, strict=True):
-        say(f"{letter} was trained for {run.training}.")
+    for name, run in zip(letters, runs, strict=True):
+        say(f"{name} was trained for {run.training}.")
         for sentence in dict.fromkeys(
             each for file in run.files for each in physics_differences(file.about.get("physics"))
         ):
-            say(f"{letter}: {sentence}")
+            say(f"{name}: {sentence}")
     for sentence in same_weights(runs):
         say(sentence)
     # older files lack some conditions, so the user must judge them

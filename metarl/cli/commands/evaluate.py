@@ -50,6 +50,8 @@ def evaluate_command(arguments: list[str]) -> None:
     require(not (options.tasks and options.task), "Either --tasks or --task may be given", "both")
     twice = options.deterministic and options.actions in ("drawn", "both")
     require(not twice, "Either --actions or --deterministic may be given", "both")
+    officially = options.protocol == "official" and options.actions == "both"
+    require(not officially, "--actions both is for --protocol both or per-goal", options.protocol)
     experiment = runs.open_trained(
         options.run, say, device=options.device, workers=options.workers, engine=options.engine
     )
@@ -222,6 +224,11 @@ def other_measurement(
         )
     if sequential and says(arguments, "adaptation_episodes"):
         said.append("An agent with a memory does not use --adaptation-episodes.")
+    if options.references and says(arguments, "references"):
+        if options.protocol == "official":
+            said.append("The official evaluator measures no --references.")
+        elif not has_references(experiment.suite):
+            said.append(f"The suite {experiment.suite.name} has no --references, which Meta-World has.")
     available = len(experiment.suite.tasks("test"))
     if options.tasks > available:
         said.append(f"--tasks {options.tasks} takes all {available} held-out tasks.")

@@ -46,7 +46,8 @@ class ExplainArguments(Settings):
     """Ids of held-out tasks, instead of a number.
     A family's name takes the first of its tasks."""
     adaptation_steps: Annotated[int, Ge(0), Le(100)] = 0
-    """Adaptation steps; 0 as in the run's evaluation."""
+    """Adaptation steps; 0 as in the run's evaluation.
+    One where that has none."""
     episodes: Annotated[int, Ge(0), Le(10_000)] = 0
     """Episodes per task and variant of the policy.
     0 takes as many as the run's evaluation."""

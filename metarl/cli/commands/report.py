@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +21,9 @@ from metarl.text import count
 
 _PAGE_BYTES, _FILM_BYTES = 200_000, 1
 """Least size of a page, and of a film by pixels of its picture, roughly."""
+
+
+OF_FILMS = ("tasks", "camera", "size", "seed")  # settings that nothing but films has
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +56,11 @@ class ReportArguments(Settings):
 def report_command(arguments: list[str]) -> None:
     """Write one HTML file about runs: curves, tables, and videos before and after adapting."""
     options = tyro.cli(ReportArguments, args=arguments, prog="metarl report")
-    filmed_otherwise = options.tasks or options.camera is not None
+    defaults = {item.name: item.default for item in fields(options)}
+    filmed_otherwise = any(getattr(options, name) != defaults[name] for name in OF_FILMS)
     require(
         options.videos or not filmed_otherwise,
-        "--tasks and --camera choose what is filmed, so they go with --videos",
+        "--tasks, --camera, --size and --seed choose what is filmed, so they go with --videos",
         "--no-videos",
     )
     view = View(camera=options.camera, size=options.size)

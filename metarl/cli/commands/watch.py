@@ -47,7 +47,8 @@ class WatchArguments(Settings):
     """Held-out task; left empty, the first of all.
     Its number from 0, its id, or a family for its first task."""
     steps: Annotated[int, Ge(0), Le(100)] = 0
-    """Adaptation steps; 0 as in the run's evaluation."""
+    """Adaptation steps; 0 as in the run's evaluation.
+    One where that has none."""
     output: Path | None = None
     """MP4 file; by default one named after the task in "videos" in the run's folder."""
     overwrite: bool = False

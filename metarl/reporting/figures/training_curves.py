@@ -26,7 +26,7 @@ from metarl.reporting.figures.style import (
 )
 from metarl.storage.files import check_writable
 from metarl.storage.metrics import Row, read_metrics
-from metarl.storage.run_folder import runs_of
+from metarl.storage.run_folder import SWEEP, runs_of
 
 COLOURS = ("#000000", *MANY)
 
@@ -66,8 +66,10 @@ def write_curves(
 def read_curve(folder: Path) -> list[Row]:
     """Return a run's metrics, or a sweep's means."""
     table = folder / "curve.csv"
-    if not table.exists():
-        runs = [read_metrics(run) for run in runs_of(folder)]
+    finished = runs_of(folder) if (folder / SWEEP).is_file() else []
+    # a sweep's table lacks the seeds that have finished since; a copied one's runs may be elsewhere
+    if not table.exists() or (finished and all(run.is_dir() for run in finished)):
+        runs = [read_metrics(run) for run in finished or [folder]]
         return average(runs) if len(runs) > 1 else runs[0]
     try:
         with table.open(encoding="utf-8", newline="") as file:

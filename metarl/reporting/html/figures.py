@@ -145,12 +145,19 @@ def _interval(
 
 
 def _columns(runs: Sequence[Sequence[Row]], name: str) -> tuple[Values, Values]:
-    """Return steps ``[points]`` and a metric ``[runs, points]``."""
+    """Return steps ``[points]`` and a metric ``[runs, points]``, of iterations in which all runs have it."""
+    # a run may have ended early, or its metrics a gap
+    measured = [{row["iteration"] for row in run if name in row} for run in runs]
+    shared = set.intersection(*measured)
     found = [
-        series([{"env_steps": row["iteration"], **row} for row in run], "env_steps", name) for run in runs
+        series(
+            [{"env_steps": row["iteration"], **row} for row in run if row["iteration"] in shared],
+            "env_steps",
+            name,
+        )
+        for run in runs
     ]
-    points = min(len(x) for x, _ in found)
-    x, values = (np.array([pair[place][:points] for pair in found]) for place in (0, 1))
+    x, values = (np.array([pair[place] for pair in found]) for place in (0, 1))
     return x.mean(axis=0), values
 
 

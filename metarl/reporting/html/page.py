@@ -28,7 +28,7 @@ from metarl.reporting.html.tables import (
     task_table,
 )
 from metarl.reporting.html.videos import Pair
-from metarl.reporting.table import Table, number, percent
+from metarl.reporting.table import Table, brackets, number, percent
 from metarl.text import count, stage_name
 from metarl.training.notices import kept_notices
 from metarl.types import Json
@@ -132,12 +132,18 @@ def section(group: Group, pairs: Sequence[Pair], no_videos: str) -> Section:
 def about(group: Group) -> str:
     """Describe a group's runs in a line."""
     seeds = ", ".join(str(seed) for seed in group.seeds)
-    first = group.runs[0]
     return (
         f"{group.config.agent.kind}, {'seed' if len(group.seeds) == 1 else 'seeds'} {seeds}, "
-        f"{count(first.iteration, 'iteration')}, {first.env_steps:,} environment steps"
+        f"{_span([run.iteration for run in group.runs], 'iteration')}, "
+        f"{_span([run.env_steps for run in group.runs], 'environment step')}"
         f"{'' if len(group.seeds) == 1 else ' a seed'}"
     )
+
+
+def _span(numbers: Sequence[int], noun: str) -> str:
+    """Return the least and the greatest number of something, once where they are the same."""
+    low, high = min(numbers), max(numbers)
+    return f"{high:,} {noun}{'' if high == 1 else 's'}" if low == high else f"{low:,} to {high:,} {noun}s"
 
 
 def headline(group: Group) -> str:
@@ -147,7 +153,8 @@ def headline(group: Group) -> str:
         return f"{quantity(summary)} without adapting: {outcome_of(summary, 0)}."
     gains = summary.success_gains or summary.return_gains
     form = percent if summary.success_gains else number
-    low, high = form(gains[last].low), form(gains[last].high)
+    # one task has no interval
+    interval = f" {found}" if (found := brackets(gains[last], form)) else ""
     name, before, after = quantity(summary), outcome_of(summary, 0), outcome_of(summary, last)
     unit = " points" if summary.success_gains else ""
     trial = group.trial
@@ -157,7 +164,7 @@ def headline(group: Group) -> str:
     surely = "" if gains[last].low > 0 or gains[last].high < 0 else ", so no clear change"
     return (
         f"{name}: {before} {start}, {after} {stage_name(last, trial)}. "
-        f"That is a gain of {form(gains[last].mean)}{unit} [{low}, {high}]{surely}. "
+        f"That is a gain of {form(gains[last].mean)}{unit}{interval}{surely}. "
         f"{what} lowered the return of {percent(summary.of_return.worse[last].mean)} % of the tasks."
     )
 
@@ -175,13 +182,16 @@ def quantity(summary: Summary) -> str:
 
 
 def setting_values(group: Group) -> dict[str, str]:
-    """Return a group's settings by dotted name."""
-    content: dict[str, Json] = {
-        **json.loads(json.dumps(to_json(group.config))),
-        "seed": list(group.seeds),
-        "name": [run.folder.resolve().name for run in group.runs],
+    """Return a group's settings by dotted name, with every value that its runs have."""
+    contents = [
+        {**json.loads(json.dumps(to_json(run.config))), "name": run.folder.resolve().name}
+        for run in group.runs
+    ]
+    each = [dict(flat("", content)) for content in contents]
+    names = dict.fromkeys(name for values in each for name in values)
+    return {
+        name: ", ".join(dict.fromkeys(values[name] for values in each if name in values)) for name in names
     }
-    return dict(flat("", content))
 
 
 def version_values(group: Group) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,11 +22,20 @@ from metarl.storage.metrics import Row, read_metrics
 from metarl.storage.run_checkpoints import open_checkpoint
 from metarl.storage.run_folder import EVALUATION, runs_of
 from metarl.training import runs
-from metarl.training.evaluation_reader import Measured, check_run, is_of, read_json, read_measured
+from metarl.training.best_so_far import as_planned
+from metarl.training.evaluation_reader import (
+    Measured,
+    check_run,
+    is_of,
+    is_of_suite,
+    read_json,
+    read_measured,
+)
 from metarl.types import Json, Task
 
 EVALUATIONS, BASELINES = "evaluations", "baselines"
 EXPLANATIONS = "explanations"
+OFFICIAL = r"iteration{}-seed\d+-official\.json"  # names of results on the run's own suite, by iteration
 COUNTS = "adaptation_episodes"  # key of an evaluation along numbers of episodes instead of adaptation steps
 
 
@@ -143,15 +153,31 @@ def gather(folders: Sequence[Path], report: Callable[[str], None]) -> list[Group
         report(sentence)
     # runs of one config are seeds of one group
     grouped: dict[str, list[Run]] = {}
-    for run in found:
-        settings = {name: value for name, value in shared_settings(run.config).items() if name != "device"}
-        grouped.setdefault(json.dumps(settings), []).append(run)
+    for run, planned in zip(found, _planned(found), strict=True):
+        grouped.setdefault(_settings_of(planned, "device"), []).append(run)
     for alike in grouped.values():
         check_seeds(alike)
     names = unique(
         [group_name([run.folder.resolve().name for run in members]) for members in grouped.values()]
     )
     return [Group(name, tuple(members)) for name, members in zip(names, grouped.values(), strict=True)]
+
+
+def _planned(found: Sequence[Run]) -> list[ExperimentConfig]:
+    """Return the runs' configs, with the planned iterations where a patience ended the training."""
+    configs = {run.folder: run.config for run in found}
+    kinds: dict[str, list[Run]] = {}
+    for run in found:
+        kinds.setdefault(_settings_of(run.config, "device", "iterations"), []).append(run)
+    for alike in kinds.values():
+        folders = [run.folder for run in alike]
+        configs |= zip(folders, as_planned(folders, [run.config for run in alike]), strict=True)
+    return list(configs.values())
+
+
+def _settings_of(config: ExperimentConfig, *left_out: str) -> str:
+    """Return the settings that seeds share, but for some, as one text."""
+    return json.dumps({k: value for k, value in shared_settings(config).items() if k not in left_out})
 
 
 def read_run(folder: Path, report: Callable[[str], None]) -> Run:
@@ -170,8 +196,10 @@ def read_run(folder: Path, report: Callable[[str], None]) -> Run:
         return [each for each in measured if is_of(each.about, checkpoint)]
 
     found = read_evaluations(folder)
-    # of the newest checkpoint, and over adaptation steps
+    # of the newest checkpoint, and over adaptation steps; those of other suites are told of only if alone
     evaluations = [each for each in of_now(found) if COUNTS not in each.about]
+    own = [each for each in of_now(found) if is_of_suite(config, each)]
+    evaluations = [each for each in evaluations if each in own] or evaluations
     if not evaluations:
         raise MetarlError(_no_evaluation(folder, iteration, found))
     # the evaluation at the run's end goes before later ones
@@ -190,10 +218,10 @@ def read_run(folder: Path, report: Callable[[str], None]) -> Run:
         rows=read_metrics(folder),
         measured=measured,
         baselines=tuple(of_now(baselines)),
-        official=read_newest(folder / EVALUATIONS, f"iteration{iteration}-*-official.json", checkpoint) or {},
-        explanation=read_newest(folder / EXPLANATIONS, "*.json", checkpoint),
+        official=read_newest(folder / EVALUATIONS, OFFICIAL.format(iteration), checkpoint) or {},
+        explanation=read_newest(folder / EXPLANATIONS, r".*\.json", checkpoint),
         most_likely=next((each for each in evaluations if is_most_likely(each, measured)), None),
-        by_episodes=next((each for each in of_now(found) if COUNTS in each.about), None),
+        by_episodes=next((each for each in own if COUNTS in each.about), None),
     )
 
 
@@ -246,8 +274,9 @@ def read_evaluations(folder: Path) -> list[Measured]:
 
 
 def read_newest(folder: Path, pattern: str, checkpoint: Checkpoint) -> dict[str, Json] | None:
-    """Read a checkpoint's newest matching file, if any."""
-    found = map(read_json, newest_first(list(folder.glob(pattern))))
+    """Read a checkpoint's newest file with a matching name, if any."""
+    paths = [path for path in folder.glob("*.json") if re.fullmatch(pattern, path.name)]
+    found = map(read_json, newest_first(paths))
     return next((data for data in found if is_of(data, checkpoint)), None)
 
 

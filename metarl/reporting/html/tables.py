@@ -13,7 +13,7 @@ from metarl.evaluation.references import Reference, references_from_json
 from metarl.evaluation.statistics import Values
 from metarl.evaluation.summary import Summary, summarize, summarize_seeds
 from metarl.reporting.explanation_tables import explanation_tables
-from metarl.reporting.html.run_data import Group, Run
+from metarl.reporting.html.run_data import Group, Run, unique
 from metarl.reporting.success_tables import family_success_table, has_ends, success_table
 from metarl.reporting.table import Column, Row, Table, Value, number, percent, whole
 from metarl.reporting.tables import change_table
@@ -49,7 +49,8 @@ def policy_table(groups: Sequence[Group]) -> Table:
 def seed_table(groups: Sequence[Group]) -> Table:
     """Return each run's means in groups of several."""
     runs = [run for group in groups if len(group.runs) > 1 for run in group.runs]
-    parts = {run.folder.resolve().name: _values(run.measured.evaluation) for run in runs}
+    names = unique([run.folder.resolve().name for run in runs])
+    parts = {name: _values(run.measured.evaluation) for name, run in zip(names, runs, strict=True)}
     return change_table("run", parts, _steps(groups[0]), trial=groups[0].trial)
 
 
