@@ -32,6 +32,7 @@ class PerturbationWrapper(gymnasium.Wrapper[Array, Array, Array, Array]):
         self.perturbation: Array = np.zeros(0)  # of the running episode
         # a generator of its own, so that no draw of the environment changes
         self.noise = np.random.default_rng(0)
+        self._inside = _perturbations_in(env)
 
     def set_perturbation(self, numbers: Sequence[float]) -> None:
         """Change the perturbation from the next reset on."""
@@ -41,15 +42,16 @@ class PerturbationWrapper(gymnasium.Wrapper[Array, Array, Array, Array]):
         """Start an episode with the set perturbation."""
         self.perturbation = self.next_perturbation
         if seed is not None:
-            self.noise = make_rng(seed, Purpose.TROUBLE)
+            # sensors that are noisy for several reasons are so independently
+            self.noise = make_rng(seed, Purpose.TROUBLE, *([self._inside] if self._inside else []))
         observation, info = self.env.reset(seed=seed, options=options)
         self.begin()
-        return self.distort(observation), info
+        return self.distort(np.asanyarray(observation)), info
 
     def step(self, action: Array) -> Stepped:
         """Take one step with perturbed actions and observations."""
         observation, reward, terminated, truncated, info = self.env.step(self.transmit(action))
-        return self.distort(observation), reward, terminated, truncated, info
+        return self.distort(np.asanyarray(observation)), reward, terminated, truncated, info
 
     def begin(self) -> None:
         """Forget the last episode."""
@@ -71,7 +73,8 @@ class DelayedActions(PerturbationWrapper):
 
     def begin(self) -> None:
         """Fill the queue with resting actions."""
-        self._on_the_way = deque([resting(self.action_space)] * int(self.perturbation[0]))
+        # an array for each step: the environment may keep or change what it is given
+        self._on_the_way = deque(resting(self.action_space) for _ in range(int(self.perturbation[0])))
 
     def transmit(self, action: Array) -> Array:
         """Return the delayed action."""
@@ -115,6 +118,14 @@ class ShiftedSensors(PerturbationWrapper):
         shifted = np.array(observation, real_dtype(observation))
         shifted[self._entries] += self.perturbation.astype(shifted.dtype)
         return shifted
+
+
+def _perturbations_in(env: GymEnv) -> int:
+    """Return how many noisy perturbations are inside."""
+    count, inner = 0, env
+    while isinstance(inner, gymnasium.Wrapper):
+        count, inner = count + isinstance(inner, NoisySensors), inner.env
+    return count
 
 
 def real_dtype(observation: Array) -> np.dtype[np.floating]:
