@@ -117,6 +117,10 @@ def test_whole_numbers_come_back_as_such() -> None:
         ({"a": 1.0}, 1.0, "Expected parameters named"),
         ([1.0, 2.0], [1.0], "must have the shape"),
         (1, 0.5, "was a whole number in the first task"),
+        (True, 2, "that bool, as in the first task, and float64 hold exactly, but it is 2"),
+        (1, 2**53 + 1, "that int64, as in the first task, and float64 hold exactly"),
+        (1, 2**63 - 1, "that int64, as in the first task, and float64 hold exactly"),
+        (np.uint8(1), -1, "that uint8, as in the first task, and float64 hold exactly"),
         (1.0, float("nan"), "must be finite"),
     ],
 )
