@@ -94,8 +94,8 @@ class Layout:
                     restored = array.astype(np.float64).astype(dtype)
                 if not (restored == array).all():
                     raise MetarlError(
-                        f"{_called(name)} must be a number that {np.dtype(dtype)}, as in the first task, and float64 "
-                        f"hold exactly, but it is {array}."
+                        f"{_called(name)} must be a number that {np.dtype(dtype)}, as in the first task, and "
+                        f"float64 hold exactly, but it is {array}."
                     )
             numbers += array.astype(np.float64).ravel().tolist()
         require(all(map(math.isfinite, numbers)), "Parameters of a task must be finite", numbers)
