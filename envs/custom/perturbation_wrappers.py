@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import SupportsFloat, TypeAlias
+from typing import SupportsFloat, TypeAlias, cast
 
 import gymnasium
 import numpy as np
@@ -137,7 +137,8 @@ def real_dtype(observation: Array) -> np.dtype[np.floating]:
 def resting(space: gymnasium.Space[Array]) -> Array:
     """Return the action nearest to doing nothing."""
     if isinstance(space, gymnasium.spaces.Discrete):
-        return np.asarray(space.start, space.dtype)
+        # a scalar as the engine gives it, which may be looked up in a dictionary
+        return cast("Array", space.dtype.type(space.start))
     assert isinstance(space, gymnasium.spaces.Box)
     return np.clip(np.zeros(space.shape), space.low, space.high).astype(space.dtype)
 

@@ -104,6 +104,11 @@ def test_an_environment_that_changes_an_action_changes_no_later_one() -> None:
     assert [each[:2] for each in seen] == [[0, 0], [0, 0], [0, 0], [0, 0], [0.5, 0.5]]
 
 
+def test_rest_among_choices_can_be_looked_up() -> None:
+    ways = {np.int64(-1): "left", np.int64(0): "stay"}
+    assert ways[resting(Discrete(2, start=-1))] == "left"  # type: ignore[index]  # a number
+
+
 def test_gain_scales_the_distance_from_rest() -> None:
     class Pump(Echo):
         action_space = Box(1.0, 5.0, (2,), np.float32)
