@@ -121,14 +121,16 @@ class ModelBackup:
         if self._model is not None and self._kept is not None:
             _copy_numbers(self._kept, self._model)
             _copy_numbers(self._kept.opt, self._model.opt)
+            _copy_numbers(self._kept.stat, self._model.stat)  # which mj_setConst derives
 
 
 def _copy_numbers(source: object, target: object) -> None:
+    """Copy numbers that can be set; counts, such as those of a model's bodies, cannot."""
     for name in dir(source):
         value = None if name.startswith("_") else getattr(source, name)
         if isinstance(value, np.ndarray):
             getattr(target, name)[...] = value
-        elif isinstance(value, float):
+        elif isinstance(value, float | int) and value != getattr(target, name):
             setattr(target, name, value)
 
 

@@ -149,6 +149,7 @@ class VectorTaskEnv(TaskVectorEnv):
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
         """Assign ``tasks[i]`` to slot i; see :meth:`.TaskVectorEnv.set_tasks`."""
+        self._check_open()
         check_fits(tasks, self.num_envs)
         for task in tasks:
             if task.family != self._plan.name:
@@ -161,6 +162,7 @@ class VectorTaskEnv(TaskVectorEnv):
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, object] | None = None
     ) -> tuple[Array, dict[str, object]]:
         """Start episodes in slots that have a task, or in those of ``options["reset_mask"]``."""
+        self._check_open()
         named, rest = split_options(options, self.num_envs)
         starts = named & (np.arange(self.num_envs) < len(self._wanted))
         for slot in np.flatnonzero(starts):
@@ -176,6 +178,7 @@ class VectorTaskEnv(TaskVectorEnv):
         self, actions: Array
     ) -> tuple[Array, Array, Flags, Flags, dict[str, Flags]]:
         """Step every slot with a running episode; infos have ``"success"`` where the environment does."""
+        self._check_open()
         if np.shape(actions) != self.action_space.shape:
             raise MetarlError(
                 f"Expected actions of shape {self.action_space.shape}, got {np.shape(actions)}."
@@ -187,7 +190,7 @@ class VectorTaskEnv(TaskVectorEnv):
         self._steps += live
         # step all slots; nothing counts of those that are idle
         mapped = self._plan.action_map
-        with self._told(f"at step {self._steps.max()}"):
+        with self._told(f"at step {self._steps.max(where=live, initial=0)}"):
             taken = np.array(actions) if mapped is None else mapped(actions)
             seen, paid, over, out_of_time, infos = unpack_step(self._env.step(taken))
             ended, cut = truths(over, every, "terminated"), truths(out_of_time, every, "truncated")
@@ -204,6 +207,10 @@ class VectorTaskEnv(TaskVectorEnv):
     def close_extras(self, **_: object) -> None:
         """Close the environment."""
         close(self._env, self._plan.name)
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise MetarlError("This vector environment is closed: build a new one.")
 
     def _success(self, info: Mapping[str, object], live: Flags) -> dict[str, Flags]:
         """Return the success that the infos report; a slot that reports nothing is not solved."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import SupportsFloat, TypeAlias
+from typing import SupportsFloat, TypeAlias, cast
 
 import gymnasium
 import numpy as np
@@ -32,6 +32,7 @@ class PerturbationWrapper(gymnasium.Wrapper[Array, Array, Array, Array]):
         self.perturbation: Array = np.zeros(0)  # of the running episode
         # a generator of its own, so that no draw of the environment changes
         self.noise = np.random.default_rng(0)
+        self._inside = _perturbations_in(env)
 
     def set_perturbation(self, numbers: Sequence[float]) -> None:
         """Change the perturbation from the next reset on."""
@@ -41,15 +42,16 @@ class PerturbationWrapper(gymnasium.Wrapper[Array, Array, Array, Array]):
         """Start an episode with the set perturbation."""
         self.perturbation = self.next_perturbation
         if seed is not None:
-            self.noise = make_rng(seed, Purpose.TROUBLE)
+            # sensors that are noisy for several reasons are so independently
+            self.noise = make_rng(seed, Purpose.TROUBLE, *([self._inside] if self._inside else []))
         observation, info = self.env.reset(seed=seed, options=options)
         self.begin()
-        return self.distort(observation), info
+        return self.distort(np.asanyarray(observation)), info
 
     def step(self, action: Array) -> Stepped:
         """Take one step with perturbed actions and observations."""
         observation, reward, terminated, truncated, info = self.env.step(self.transmit(action))
-        return self.distort(observation), reward, terminated, truncated, info
+        return self.distort(np.asanyarray(observation)), reward, terminated, truncated, info
 
     def begin(self) -> None:
         """Forget the last episode."""
@@ -71,7 +73,8 @@ class DelayedActions(PerturbationWrapper):
 
     def begin(self) -> None:
         """Fill the queue with resting actions."""
-        self._on_the_way = deque([resting(self.action_space)] * int(self.perturbation[0]))
+        # an array for each step: the environment may keep or change what it is given
+        self._on_the_way = deque(resting(self.action_space) for _ in range(int(self.perturbation[0])))
 
     def transmit(self, action: Array) -> Array:
         """Return the delayed action."""
@@ -117,6 +120,14 @@ class ShiftedSensors(PerturbationWrapper):
         return shifted
 
 
+def _perturbations_in(env: GymEnv) -> int:
+    """Return how many noisy perturbations are inside."""
+    count, inner = 0, env
+    while isinstance(inner, gymnasium.Wrapper):
+        count, inner = count + isinstance(inner, NoisySensors), inner.env
+    return count
+
+
 def real_dtype(observation: Array) -> np.dtype[np.floating]:
     """Return an observation's dtype, or float64 for whole numbers, which hold no noise and no offset."""
     kept: np.dtype[np.floating] = observation.dtype
@@ -126,7 +137,8 @@ def real_dtype(observation: Array) -> np.dtype[np.floating]:
 def resting(space: gymnasium.Space[Array]) -> Array:
     """Return the action nearest to doing nothing."""
     if isinstance(space, gymnasium.spaces.Discrete):
-        return np.asarray(space.start, space.dtype)
+        # a scalar as the engine gives it, which may be looked up in a dictionary
+        return cast("Array", space.dtype.type(space.start))
     assert isinstance(space, gymnasium.spaces.Box)
     return np.clip(np.zeros(space.shape), space.low, space.high).astype(space.dtype)
 

@@ -71,6 +71,8 @@ class ActionDelay:
 
     def __post_init__(self) -> None:
         check_apart(self.train, self.test, lowest=0.0, shared_end=False)
+        whole = all(float(end).is_integer() for end in (*self.train, *self.test))
+        require(whole, "A delay must be a whole number of steps", (*self.train, *self.test))
 
     def draw(self, spaces: Spaces, rng: np.random.Generator, split: Split) -> Numbers:
         """Draw a delay."""
@@ -321,5 +323,7 @@ def check_apart(train: Range, test: Range, *, lowest: float = -np.inf, shared_en
             lowest <= low <= high < np.inf, f"A range must go from low to high, {lowest} or more", (low, high)
         )
     (_, high), (low, _) = sorted((train, test))
-    apart = high <= low if shared_end else high < low
+    # two intervals may share an end, which is drawn with probability zero; a single number may not
+    shares = shared_end and train[0] < train[1] and test[0] < test[1]
+    apart = high <= low if shares else high < low
     require(apart, f"Training and held-out ranges must not overlap; training's is {train}", test)

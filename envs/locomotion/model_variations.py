@@ -42,6 +42,8 @@ _ROWS = {
     "site": ("site", "nsite"),
     "tendon": ("tendon", "ntendon"),
 }  # by the first word of a field: the kind of object that its rows are called after, and their count
+# numbers from which MuJoCo derives others that decide over contacts when it compiles a model, and only then
+_COMPILED = ("geom_size", "geom_rbound", "geom_aabb")
 _RANGE = re.compile(r"(x?)(.+?)\.\.(.+)")
 _SELECTOR = re.compile(r"(.+?)(?:\[(\d+)\])?")
 
@@ -99,6 +101,11 @@ def read_phrase(phrase: str, model: mujoco.MjModel, robot: str) -> list[ModelVar
 
 
 def _known_field(field: str, model: mujoco.MjModel) -> str:
+    if field in _COMPILED:
+        raise MetarlError(
+            f"Expected a model field that can vary alone, got {field}: where geoms touch depends on their "
+            "sizes and bounds together, which MuJoCo settles when it compiles a model."
+        )
     known = [name for name in dir(model) if _rows_fit(name, model)]
     known += [f"opt.{name}" for name in dir(model.opt) if not name.startswith("_")]
     known = [name for name in known if _is_of_numbers(name, model)]

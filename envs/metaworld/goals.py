@@ -102,6 +102,11 @@ def several_goals(
     )
 
 
+def last_seed(seed: int, number: int) -> int:
+    """Return the last seed of which :func:`several_goals` takes a block, for so many goals."""
+    return seed + 2 * (-(-number // PUBLISHED_GOALS) - 1)
+
+
 def _first_of_each(goals: Sequence[Goal], number: int) -> tuple[Goal, ...]:
     return tuple(goal for family in by_family(goals) for goal in family[:number])
 

@@ -25,7 +25,15 @@ from metarl.envs.metaworld.factors import (
     factors_of,
     families_varying,
 )
-from metarl.envs.metaworld.goals import PUBLISHED_GOALS, Benchmark, Goal, Goals, by_family, several_goals
+from metarl.envs.metaworld.goals import (
+    PUBLISHED_GOALS,
+    Benchmark,
+    Goal,
+    Goals,
+    by_family,
+    last_seed,
+    several_goals,
+)
 from metarl.envs.metaworld.official import layout, measure_officially, official_steps, same_step_options
 from metarl.envs.metaworld.official_env import OfficialVectorEnv
 from metarl.envs.metaworld.resets import Families
@@ -138,6 +146,8 @@ class MetaWorldConfig(SuiteConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_factors(self.vary)
+        last = last_seed(self.goal_seed, max(self.training_goals, self.test_goals))
+        require(last < 2**32 - 1, "Seeds of goals, two apart for each 50, must be below 2**32 - 1", last)
 
     def build(self) -> MetaWorldTasks:
         """Return the task distribution."""

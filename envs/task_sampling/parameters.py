@@ -88,6 +88,15 @@ class Layout:
                 raise MetarlError(
                     f"{_called(name)} must have the shape {shape or ()} in every task, not {array.shape}."
                 )
+            # apply gets what was drawn, whole numbers as the first task had them
+            if array.dtype.kind != "f":
+                with np.errstate(invalid="ignore"):
+                    restored = array.astype(np.float64).astype(dtype)
+                if not (restored == array).all():
+                    raise MetarlError(
+                        f"{_called(name)} must be a number that {np.dtype(dtype)}, as in the first task, and "
+                        f"float64 hold exactly, but it is {array}."
+                    )
             numbers += array.astype(np.float64).ravel().tolist()
         require(all(map(math.isfinite, numbers)), "Parameters of a task must be finite", numbers)
         return tuple(numbers)

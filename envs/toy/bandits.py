@@ -149,6 +149,7 @@ class BanditVectorEnv(SlotEngine):
         self, actions: Array
     ) -> tuple[Array, Array, Flags, Flags, dict[str, Flags]]:
         """Pull arms ``[N]`` of the unfinished bandits; raise ``MetarlError`` if there is no such arm."""
+        self._check_shape(np.shape(actions))
         arms = np.asarray(actions, np.int64)
         in_range = (arms >= 0) & (arms < self._arms)
         require(

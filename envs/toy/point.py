@@ -132,6 +132,7 @@ class PointVectorEnv(SlotEngine):
         self, actions: Array
     ) -> tuple[Array, Array, Flags, Flags, dict[str, Flags]]:
         """Move every running point by its action ``[N, 2]``, clipped to ±0.1 along each axis."""
+        self._check_shape(np.shape(actions))
         live = self._live
         moves = np.minimum(np.maximum(actions, -MAX_STEP), MAX_STEP)
         # slots that are over stay where they are

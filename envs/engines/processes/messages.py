@@ -15,6 +15,7 @@ from metarl.envs.engines.reset_arguments import Flags
 from metarl.types import Task
 from metarl.vector_env import Array
 
+STDERR = 2  # the descriptor, whatever stands in for sys.stderr
 ArraySpec: TypeAlias = tuple[str, tuple[int, ...]]  # a NumPy dtype's string and a shape
 
 
@@ -55,7 +56,13 @@ def shared_size(layout: tuple[ArraySpec, ...]) -> int:
 
 
 def new_memory(size: int) -> int:
-    """Return the descriptor of a nameless memory file, gone with its last user."""
+    """Return the descriptor of a nameless memory file, gone with its last user.
+
+    No standard stream may have its place, or that of a descriptor made later: workers' output would go there.
+    """
+    while (spare := os.open(os.devnull, os.O_RDWR)) <= STDERR:
+        pass  # one that was closed is now open
+    os.close(spare)
     if hasattr(os, "memfd_create"):
         memory = os.memfd_create("metarl")
     else:

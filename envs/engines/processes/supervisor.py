@@ -27,7 +27,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from metarl.envs.engines.processes.messages import DONE, Blueprint, Failure, Run
+from metarl.envs.engines.processes.messages import DONE, STDERR, Blueprint, Failure, Run
 from metarl.envs.engines.processes.worker import QUIET_SIGNALS
 from metarl.errors import EngineError
 
@@ -46,7 +46,6 @@ ONE_THREAD = {
     "NUMEXPR_NUM_THREADS": "1",
     "VECLIB_MAXIMUM_THREADS": "1",
 }  # there is a worker for each core, so threads inside them would only compete
-STDERR = 2  # the descriptor, whatever stands in for sys.stderr
 CHECKS = 4  # of the workers' progress per timeout
 _LONGEST_POLL = 60_000.0  # ms between checks if the timeout is long or none
 PROGRAM = (
@@ -71,6 +70,7 @@ class WorkerProcess:
     progress: int = 0  # its counter when the engine last looked
     since: float = 0.0  # when the counter moved or a message was sent, monotonic seconds
     hung: bool = False  # whether it was given up
+    abandoned: bool = False  # whether it was killed at work, so that an answer of its is of no use
 
     def end(self) -> int:
         """End the process, by force if need be, and return its status."""
@@ -166,7 +166,8 @@ class Supervisor:
                 [sys.executable, "-c", PROGRAM, *arguments, *sys.path],
                 pass_fds=descriptors,
                 stdin=subprocess.DEVNULL,
-                stdout=_standard_error(),
+                stdout=(output := _standard_error()),
+                stderr=output,
                 env={**os.environ, **ONE_THREAD},
             )
         worker = WorkerProcess(blueprint, process, ours, deque([pickle.dumps(blueprint)]))
@@ -189,6 +190,8 @@ class Supervisor:
 
     def _receive(self, worker: WorkerProcess, failures: dict[int, Failure]) -> bool:
         """Receive an answer; return whether one was there."""
+        if worker.abandoned:
+            return False
         try:
             answer = worker.connection.recv_bytes()
         except (EOFError, OSError):
@@ -273,14 +276,20 @@ class Supervisor:
             if worker.queue:
                 worker.process.kill()
                 worker.queue.clear()
+                worker.abandoned = True  # it may have answered before it was killed
         self._busy.clear()
 
 
 def _standard_error() -> int:
-    """Return the descriptor for a worker's output: standard error, if it is open."""
+    """Return the descriptor for a worker's output: standard error, if it is open.
+
+    A program that is started without it, as some daemons are, may have a file of its own at that place.
+    """
+    if sys.__stderr__ is None:
+        return subprocess.DEVNULL
     try:
         os.fstat(STDERR)
-    except OSError:  # closed, as in some daemons
+    except OSError:  # closed later
         return subprocess.DEVNULL
     return STDERR
 

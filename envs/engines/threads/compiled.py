@@ -23,7 +23,7 @@ import mujoco
 import numpy as np
 
 from metarl.envs.engines.threads.c_functions import PRELUDE, CFunction
-from metarl.envs.engines.threads.worlds import Inputs, World, WorldStatus
+from metarl.envs.engines.threads.worlds import Inputs, World, WorldStatus, check_process
 from metarl.errors import EngineError
 from metarl.storage.files import WriteError, write_whole
 from metarl.system.caches import cache_folder, is_own_file
@@ -192,11 +192,7 @@ class CompiledStepper:
         """Step the worlds; gather features and flags."""
         if self._pool is None:
             raise EngineError("The physics threads have ended; build a new environment.")
-        # threads do not survive a fork
-        if os.getpid() != self._process:
-            raise EngineError(
-                "The physics threads stayed in the parent process; build the environment after the fork."
-            )
+        check_process(self._process)
         # NULL stands for an input that stays as it is
         mask, ctrl, mocap_pos, mocap_quat = (None if value is None else value.ctypes.data for value in inputs)
         columns = 0 if inputs.ctrl is None else inputs.ctrl.shape[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -21,6 +22,7 @@ from metarl.envs.engines.threads.worlds import (
     Mask,
     World,
     WorldStatus,
+    check_process,
     write_field,
 )
 
@@ -42,6 +44,7 @@ class PortableStepper:
         self._worlds: dict[int, _Views] = {}
         self._alarms: _Alarms | None = None
         self._others = num_threads - 1
+        self._process = os.getpid()
         self._threads = ThreadPoolExecutor(max(self._others, 1), "metarl-physics")
         self._local = threading.local()
         # all start now: a Ctrl-C while one starts would leave it waiting, and the interpreter for it
@@ -57,6 +60,7 @@ class PortableStepper:
 
     def step(self, inputs: Inputs, num_substeps: int) -> None:
         """Step the worlds; gather features and flags."""
+        check_process(self._process)
         # a world in which MuJoCo raised an error does not step
         stepped = (self._status.flags & FATAL) == 0
         if inputs.mask is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple, Protocol, TypeAlias
@@ -10,7 +11,7 @@ import mujoco
 import numpy as np
 
 from metarl.envs.engines.threads.features import Array, Layout
-from metarl.errors import MetarlError
+from metarl.errors import EngineError, MetarlError
 
 Flags: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.int32]]
 Mask: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
@@ -85,6 +86,14 @@ class WorldStatus:
     def __post_init__(self) -> None:
         self.forward_is_current = np.zeros(self.num_worlds, np.uint8)
         self.flags = np.zeros(self.num_worlds, np.int32)
+
+
+def check_process(process: int) -> None:
+    """Raise ``EngineError`` in another process than the threads': they do not survive a fork."""
+    if os.getpid() != process:
+        raise EngineError(
+            "The physics threads stayed in the parent process; build the environment after the fork."
+        )
 
 
 def integration_state(model: mujoco.MjModel, data: mujoco.MjData) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import gymnasium
+import mujoco
 import numpy as np
 import pytest
 from gymnasium.envs.mujoco.inverted_pendulum_v5 import InvertedPendulumEnv
@@ -116,6 +117,10 @@ def test_whole_numbers_come_back_as_such() -> None:
         ({"a": 1.0}, 1.0, "Expected parameters named"),
         ([1.0, 2.0], [1.0], "must have the shape"),
         (1, 0.5, "was a whole number in the first task"),
+        (True, 2, "that bool, as in the first task, and float64 hold exactly, but it is 2"),
+        (1, 2**53 + 1, "that int64, as in the first task, and float64 hold exactly"),
+        (1, 2**63 - 1, "that int64, as in the first task, and float64 hold exactly"),
+        (np.uint8(1), -1, "that uint8, as in the first task, and float64 hold exactly"),
         (1.0, float("nan"), "must be finite"),
     ],
 )
@@ -249,6 +254,20 @@ def test_mujoco_model_is_put_back_before_each_change() -> None:
     assert env.model.opt.timestep == 0.01
     kept.restore()
     assert env.model.opt.timestep == 0.02
+    env.close()
+
+
+def test_whole_numbers_and_derived_ones_of_a_mujoco_model_are_put_back_too() -> None:
+    env = InvertedPendulumEnv()
+    kept, iterations, inertia = ModelBackup(env), env.model.opt.iterations, env.model.stat.meaninertia
+    env.model.opt.iterations = 1
+    env.model.opt.disableflags |= int(mujoco.mjtDisableBit.mjDSBL_GRAVITY)
+    env.model.body_mass[:] *= 2
+    mujoco.mj_setConst(env.model, env.data)
+    assert env.model.stat.meaninertia != inertia
+    kept.restore()
+    assert (env.model.opt.iterations, env.model.opt.disableflags) == (iterations, 0)
+    assert env.model.stat.meaninertia == inertia
     env.close()
 
 
@@ -420,6 +439,33 @@ def test_slot_of_a_vector_environment_is_the_single_environment() -> None:
         expected, reward, *_ = alone.step(np.array([2.0 * force], np.float32))  # torques of -2..2
         np.testing.assert_array_equal(seen[1], expected)
         assert rewards[1] == reward
+    env.close()
+
+
+def test_closed_vector_environment_says_so() -> None:
+    env = vector_tasks().make_vector_env(1)
+    env.reset(seed=0)
+    env.close()
+    env.close()
+    for use in (env.reset, lambda: env.step(np.zeros((1, 1))), lambda: env.set_tasks([])):
+        with pytest.raises(MetarlError, match="closed: build a new one"):
+            use()
+
+
+def test_step_of_a_vector_environments_exception_is_that_of_a_running_episode() -> None:
+    env = vector_tasks().make_vector_env(2)
+    env.reset(seed=0)
+    for _ in range(5):
+        env.step(np.zeros((2, 1)))
+    env.set_tasks([vector_tasks().tasks("train")[0]])
+    env.reset(seed=0)  # slot 1 is idle, after five steps
+
+    def fail(_: object) -> None:
+        raise OSError("cable")
+
+    env._env.step = fail  # type: ignore[attr-defined]  # the user's
+    with pytest.raises(EngineError, match="at step 1: OSError: cable"):
+        env.step(np.zeros((2, 1)))
     env.close()
 
 

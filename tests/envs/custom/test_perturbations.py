@@ -33,6 +33,7 @@ from metarl.errors import MetarlError
 from metarl.plugins.suite_check import check_suite
 from metarl.tasks import check_disjoint
 from metarl.types import Task
+from metarl.vector_env import Array
 from support.task_envs import Echo, set_goal
 
 SPACES = Spaces(Box(-np.inf, np.inf, (3,), np.float32), Box(-1.0, 1.0, (2,), np.float32))
@@ -90,6 +91,24 @@ def test_rest_is_what_is_nearest_to_zero() -> None:
     assert resting(Discrete(3, start=4)) == 4
 
 
+def test_an_environment_that_changes_an_action_changes_no_later_one() -> None:
+    class Counting(Echo):
+        def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, object]]:
+            returned = super().step(action)
+            action += 0.25
+            return returned
+
+    env = DelayedActions(Counting())
+    env.set_perturbation([3.0])
+    seen = shown(env, [[0.5, 0.5]] * 4)
+    assert [each[:2] for each in seen] == [[0, 0], [0, 0], [0, 0], [0, 0], [0.5, 0.5]]
+
+
+def test_rest_among_choices_can_be_looked_up() -> None:
+    ways = {np.int64(-1): "left", np.int64(0): "stay"}
+    assert ways[resting(Discrete(2, start=-1))] == "left"  # type: ignore[index]  # a number
+
+
 def test_gain_scales_the_distance_from_rest() -> None:
     class Pump(Echo):
         action_space = Box(1.0, 5.0, (2,), np.float32)
@@ -115,6 +134,33 @@ def test_noise_has_its_deviation_and_comes_from_the_seed() -> None:
     count = noise.size
     assert noise.mean() == pytest.approx(0.0, abs=5 * 0.3 / count**0.5)
     assert noise.std() == pytest.approx(0.3, abs=5 * 0.3 / (2 * count) ** 0.5)
+
+
+def test_two_noises_of_one_environment_are_independent() -> None:
+    inner = NoisySensors(Echo())
+    outer = NoisySensors(inner)
+    for wrapper in (inner, outer):
+        wrapper.set_perturbation([0.1])
+    both = np.array([outer.reset(seed=seed)[0] for seed in range(400)])
+    # 1200 numbers; of one and the same noise twice it would be 0.2
+    assert both.std() == pytest.approx(0.1 * 2**0.5, abs=0.012)
+    # the first has the noise that it has alone
+    alone = NoisySensors(Echo())
+    alone.set_perturbation([0.1])
+    outer.set_perturbation([0.0])
+    assert outer.reset(seed=7)[0].tolist() == alone.reset(seed=7)[0].tolist()
+
+
+def test_sensors_of_an_environment_that_returns_lists_can_be_wrong() -> None:
+    class Lists(Echo):
+        def reset(self, **given: object) -> tuple[Array, dict[str, object]]:  # type: ignore[override]  # as given
+            return [0.0, 1.0, 2.0], {}  # type: ignore[return-value]  # that is it
+
+    noisy, shifted = NoisySensors(Lists()), ShiftedSensors(Lists(), [1])
+    noisy.set_perturbation([0.0])
+    shifted.set_perturbation([0.5])
+    assert shown(noisy, [[0.0, 0.5]]) == [[0, 1, 2], [0, 0.5, 0]]
+    assert shown(shifted, [[0.0, 0.5]]) == [[0, 1.5, 2], [0, 1, 0]]
 
 
 def test_noise_leaves_the_environments_generator_alone() -> None:
@@ -158,6 +204,9 @@ def test_held_out_perturbations_lie_outside_the_training_ranges(
     [
         (lambda: ActionDelay(train=(0, 3), test=(3, 4)), "must not overlap"),
         (lambda: ActionDelay(train=(-1, 0)), "0.0 or more"),
+        (lambda: ActionDelay(train=(0, 1.5), test=(2.5, 3)), "whole number of steps"),  # type: ignore[arg-type]  # that is it
+        (lambda: SensorNoise(train=(0.1, 0.1), test=(0.1, 0.1)), "must not overlap"),
+        (lambda: WeakActuator(train=(0.5, 0.5), test=(0.5, 1.0)), "must not overlap"),
         (lambda: SensorNoise(train=(0.0, 0.2), test=(0.1, 0.3)), "must not overlap"),
         (lambda: SensorOffset(train=(0.2, 0.1)), "A range must go from low to high"),
         (lambda: WeakActuator(train=(0.0, float("nan"))), "A range must go from low to high"),

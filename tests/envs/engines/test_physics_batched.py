@@ -416,11 +416,10 @@ def test_sparse_newton_of_mujoco_4_0_0_is_refused(monkeypatch: pytest.MonkeyPatc
     check_solver(sparse)
 
 
-@pytest.mark.skipif(
-    "compiled" not in STEPPERS or not hasattr(os, "fork"), reason="there are no native threads"
-)
-def test_stepper_refuses_to_run_in_a_forked_process() -> None:
-    physics = BatchedPhysics([mujoco.MjModel.from_xml_string(PENDULUM)], [0], stepper="compiled")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no process can be forked")
+@pytest.mark.parametrize("stepper", STEPPERS)
+def test_stepper_refuses_to_run_in_a_forked_process(stepper: StepperName) -> None:
+    physics = BatchedPhysics([mujoco.MjModel.from_xml_string(PENDULUM)], [0], stepper=stepper)
     physics._stepper._process = -1  # type: ignore[attr-defined]  # as it looks to a child
     with pytest.raises(EngineError, match="after the fork"):
         physics.step(1)

@@ -4,6 +4,7 @@ import functools
 import gc
 import logging
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -866,6 +867,39 @@ env.close()
     script = start_script(tmp_path, end, sleep=3600.0)
     assert finish(script)[0] == "[0.0, 0.0, 0.0]\n"
     assert script.returncode == 0
+
+
+def test_answer_to_an_interrupted_step_is_not_taken_for_the_next_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    env, other = build(2, 2), build(2, 2)
+    env.reset(seed=0)
+
+    def interrupt(_: object) -> None:
+        assert wait_until(lambda: all(each.connection.poll() for each in env._supervisor._workers.values()))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(env._supervisor, "_wait", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        env.step(np.ones((2, 2)))
+    monkeypatch.undo()
+    np.testing.assert_array_equal(env.reset(seed=5)[0], other.reset(seed=5)[0])
+    env.close()
+    other.close()
+
+
+def test_output_of_workers_stays_out_of_memory_where_standard_error_is_closed(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    end = """
+assert env._supervisor._memory > 2
+print(env.step(np.full((3, 1), 0.5))[0].tolist())
+env.close()
+"""
+    loud = SCRIPT.replace("time.sleep({sleep})", "print('x' * 500); os.system('echo loud')")
+    script.write_text(loud.format(end=end))
+    command = f"exec {shlex.quote(sys.executable)} {shlex.quote(str(script))} 2>&-"
+    done = subprocess.run(command, shell=True, stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout == "[[0.5], [0.5], [0.5]]\n"
 
 
 def test_workers_of_a_thread_outlive_it() -> None:

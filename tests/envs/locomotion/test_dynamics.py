@@ -214,6 +214,8 @@ def test_another_mujoco_environment_runs_on_processes_and_its_models_differ() ->
         ("Hopper-v5", "body_mass:x1..2", "Expected FIELD:NAME:RANGE"),
         ("Hopper-v5", "body_mass::x1..2", "Expected FIELD:NAME:RANGE"),
         ("Hopper-v5", "x1..2", "Expected FIELD:NAME:RANGE"),
+        ("Hopper-v5", "geom_size:all:x1..2", "a model field that can vary alone, got geom_size"),
+        ("Hopper-v5", "geom_rbound:all:x1..2", "a model field that can vary alone, got geom_rbound"),
         ("Hopper-v5", "jnt_stiffness:each:x1..2", "which no factor changes"),
         ("Hopper-v5", "jnt_stiffness:all:x1..2", "Each number of jnt_stiffness of Hopper-v5 is 0, which no"),
         ("Ant-v5", "dof_damping:root:x1..2", "Each number of dof_damping:root of Ant-v5 is 0, which no"),

@@ -625,3 +625,11 @@ def test_unwritable_cache_is_no_mistake(
 def test_cache_leaves_no_part_behind(tmp_path: Path) -> None:
     published_goals("ml1", 3, "reach-v3")
     assert cache_file(tmp_path).suffix == ".json"
+
+
+def test_more_goals_than_there_are_seeds_for_are_refused() -> None:
+    assert ML1Config(goal_seed=2**32 - 4, training_goals=100).training_goals == 100
+    with pytest.raises(MetarlError, match=r"must be below 2\*\*32 - 1"):
+        ML1Config(goal_seed=2**32 - 4, training_goals=101)
+    with pytest.raises(MetarlError, match=r"must be below 2\*\*32 - 1"):
+        ML10Config(goal_seed=2**32 - 2, test_goals=51)

@@ -155,6 +155,13 @@ def test_tasks_that_are_no_such_bandits_are_refused(task: Task) -> None:
         env.set_tasks([task])
 
 
+def test_one_arm_for_several_bandits_is_refused() -> None:
+    env = BanditTasks(arms=2).make_vector_env(3)
+    env.reset(seed=0)
+    with pytest.raises(MetarlError, match=r"shape \(3,\), got \(1,\)"):
+        env.step(np.array([1]))
+
+
 @pytest.mark.parametrize("arm", [-1, 2])
 def test_arm_that_there_is_not_is_refused(arm: int) -> None:
     with pytest.raises(MetarlError, match="arms must be between 0 and 1"):

@@ -197,6 +197,15 @@ def test_task_that_is_no_goal_is_refused(parameters: tuple[float, ...]) -> None:
         PointTasks().make_vector_env(1).set_tasks([Task("point", parameters, "x")])
 
 
+def test_actions_of_another_shape_and_a_closed_environment_are_refused() -> None:
+    env = env_at(goal(0.1, 0.1), goal(0.2, 0.2))
+    with pytest.raises(MetarlError, match=r"shape \(2, 2\), got \(2,\)"):
+        env.step(np.zeros(2))
+    env.close()
+    with pytest.raises(MetarlError, match="closed: build a new one"):
+        env.step(np.zeros((2, 2)))
+
+
 @pytest.mark.parametrize("mask", [[True, False], np.ones(3, dtype=np.bool_), np.ones(2)])
 def test_reset_mask_of_another_shape_or_type_is_refused(mask: object) -> None:
     with pytest.raises((TypeError, ValueError), match="reset_mask"):
