@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Under stable-baselines3's VecNormalize, hindsight goals far from the environment's own become one and the same.
+# Under VecNormalize of stable-baselines3, hindsight goals far from the environment's own become one and the same.
 #
 # Versions: stable-baselines3 2.9.2, gymnasium 1.4.0, gymnasium-robotics 1.4.2, mujoco 3.3.0, torch 2.13.0
 # (CPU build), NumPy 2.4.6, Python 3.11.
@@ -36,7 +36,9 @@ STEPS = 3000
 
 
 def make():
-    return gymnasium.make("PointMaze_UMaze-v3", maze_map=CORRIDOR, max_episode_steps=100, continuing_task=False)
+    return gymnasium.make(
+        "PointMaze_UMaze-v3", maze_map=CORRIDOR, max_episode_steps=100, continuing_task=False
+    )
 
 
 def relabelled(agent, normaliser):
