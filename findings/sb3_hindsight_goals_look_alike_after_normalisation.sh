@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Under VecNormalize of stable-baselines3, hindsight goals far from the environment's own become one and the same.
+# Under stable-baselines3's VecNormalize, hindsight goals far from the environment's own all look alike.
 #
 # Versions: stable-baselines3 2.9.2, gymnasium 1.4.0, gymnasium-robotics 1.4.2, mujoco 3.3.0, torch 2.13.0
 # (CPU build), NumPy 2.4.6, Python 3.11.
