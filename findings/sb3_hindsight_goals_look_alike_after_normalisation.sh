@@ -4,7 +4,7 @@
 # Versions: stable-baselines3 2.9.2, gymnasium 1.4.0, gymnasium-robotics 1.4.2, mujoco 3.3.0, torch 2.13.0
 # (CPU build), NumPy 2.4.6, Python 3.11.
 # Who is hit: HerReplayBuffer with VecNormalize, wherever the environment's goals vary less than the places
-# that an agent reaches: a goal region, a table's height. Hindsight teaches little or nothing there.
+# that an agent reaches: a goal region, a table's height.
 # Guess: both work together, as the buffer takes the normaliser and normalises what it relabels. A
 # relabelled goal shows the agent where it has to go, and a goal that is reached looks like what was achieved.
 # Behaviour: each entry of the observation has statistics of its own. Those of desired_goal are of the goals
