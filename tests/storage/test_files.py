@@ -262,7 +262,8 @@ def opens_for_writing(call: ast.Call) -> bool:
         given = (*call.args, *(keyword.value for keyword in call.keywords))
         words = [word.value for word in given if isinstance(word, ast.Constant)]
         modes = [word for word in words if isinstance(word, str) and set(word) <= set("rwaxbt+")]
-        return owner == "os" or any(set(mode) & set("wax+") for mode in modes)
+        keeps_nothing = bool(call.args) and ast.unparse(call.args[0]) == "os.devnull"
+        return (owner == "os" and not keeps_nothing) or any(set(mode) & set("wax+") for mode in modes)
     if name == "replace":  # of text it has two arguments, of dataclasses keywords
         return owner == "os" or (bool(owner) and len(call.args) == 1 and not call.keywords)
     if name in ("save", "savez", "savetxt", "dump"):
