@@ -81,16 +81,19 @@ def returns_so_far(rewards: torch.Tensor, mask: torch.Tensor, discount: float) -
 
 
 def _discounted_sum(terms: torch.Tensor, mask: torch.Tensor, discounts: torch.Tensor) -> torch.Tensor:
-    total = torch.zeros_like(terms[..., 0])
+    total, whole = torch.zeros_like(terms[..., 0]), bool(mask.all())
     sums = []
     for term, live, discount in zip(*map(_from_last, (terms, mask, discounts)), strict=True):
-        total = torch.where(live, term + discount * total, total)
+        following = term + discount * total
+        total = following if whole else torch.where(live, following, total)
         sums.append(total)
     return torch.where(mask, torch.stack(sums[::-1], dim=-1), 0.0)
 
 
 def _next_live(values: torch.Tensor, mask: torch.Tensor, final_values: torch.Tensor) -> torch.Tensor:
     """Return the value after each step, at the end the final one, ``[..., T]``."""
+    if mask.all():
+        return torch.cat([values[..., 1:], final_values.unsqueeze(-1)], dim=-1)
     following, found = final_values, []
     for value, live in zip(_from_last(values), _from_last(mask), strict=True):
         found.append(following)
