@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -11,6 +12,7 @@ from metarl.errors import MetarlError
 from metarl.functional.distributions import Distribution, log_prob, mode, sample
 from metarl.learning.adaptation import Policy
 from metarl.meta_learner import Action, Inputs
+from metarl.networks.policies import ActingGaussian, GaussianMLPPolicy
 from metarl.text import count
 from metarl.types import Params
 
@@ -44,17 +46,29 @@ class AdaptedPolicy:
     @torch.no_grad()
     def act(self, inputs: Inputs, memory: Params, generator: torch.Generator | None) -> tuple[Action, Params]:
         """Draw actions for ``[M, K, O]``, or the likeliest without a generator."""
-        distribution = self.distribution(inputs, memory)
+        self._check_tasks(inputs)
+        if self._acting is not None:
+            return Action(*self._acting(inputs.observations, generator)), memory
+        distribution = self.policy(self.params, inputs.observations)
         actions = mode(distribution) if generator is None else sample(distribution, generator)
         return Action(actions, log_prob(distribution, actions)), memory
 
     @torch.no_grad()
     def distribution(self, inputs: Inputs, memory: Params) -> Distribution:
         """Return the distribution of actions, ``[M, K, A]``; MetarlError for other tasks than its M."""
+        self._check_tasks(inputs)
+        return self.policy(self.params, inputs.observations)
+
+    @cached_property
+    def _acting(self) -> ActingGaussian | None:
+        policy = self.policy
+        # a subclass may be another distribution
+        return ActingGaussian(policy, self.params) if type(policy) is GaussianMLPPolicy else None
+
+    def _check_tasks(self, inputs: Inputs) -> None:
         own, given = len(next(iter(self.params.values()))), len(inputs.observations)
         if own != given:
             raise MetarlError(f"Expected observations of the actor's {count(own, 'task')}, got {given}.")
-        return self.policy(self.params, inputs.observations)
 
     @torch.no_grad()
     def activations(self, observations: torch.Tensor) -> dict[str, torch.Tensor]:

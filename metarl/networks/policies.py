@@ -107,9 +107,12 @@ class GaussianMLPPolicy(MLP):
 
     def __call__(self, params: Params, observations: torch.Tensor) -> Gaussian:
         """Return every task's mean ``[M, B, A]`` and log deviation ``[M, 1, A]``."""
+        return Gaussian(self.outputs(params, observations), self.log_std(params))
+
+    def log_std(self, params: Params) -> torch.Tensor:
+        """Return every task's log deviation within its bounds, ``[M, 1, A]``."""
         # at a bound the slope is that of log_std; beyond it, where log_std has no effect, there is none
-        log_std = self._bounded(params["log_std"]).unsqueeze(1)
-        return Gaussian(self.outputs(params, observations), log_std)
+        return self._bounded(params["log_std"]).unsqueeze(1)
 
     def within_bounds(self, params: Params) -> Params:
         """Clip every deviation to its bounds; the policy acts as before.
@@ -120,6 +123,33 @@ class GaussianMLPPolicy(MLP):
 
     def _bounded(self, log_std: torch.Tensor) -> torch.Tensor:
         return bounded_log_std(log_std, self.min_std, self.max_std)
+
+
+class ActingGaussian:
+    """A Gaussian policy with fixed parameters, which acts; other parameters need another.
+
+    What the parameters alone decide is computed once, where each step would do it again. The bits are those
+    of :func:`.distributions.sample` and :func:`.distributions.log_prob`.
+    """
+
+    @torch.no_grad()
+    def __init__(self, policy: GaussianMLPPolicy, params: Params) -> None:
+        self._policy, self._params = policy, params
+        log_std = policy.log_std(params)
+        self._std, self._precision = log_std.exp(), torch.exp(-log_std)
+        self._normalizer = log_std.sum(dim=-1) + 0.5 * log_std.shape[-1] * math.log(2 * math.pi)
+
+    def __call__(
+        self, observations: torch.Tensor, generator: torch.Generator | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw actions ``[M, B, A]``, or the likeliest without a generator; return log densities too."""
+        actions = mean = self._policy.outputs(self._params, observations)
+        if generator is not None:
+            noise = torch.empty_like(mean).normal_(generator=generator)
+            actions = torch.addcmul(mean, self._std, noise)
+        # log p = -1/2 ((x - mu) / sigma)^2 - log sigma - 1/2 log 2 pi
+        standardized = (actions - mean) * self._precision
+        return actions, -0.5 * standardized.square().sum(dim=-1) - self._normalizer
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from metarl.errors import MetarlError
+from metarl.functional.distributions import log_prob, mode, sample
 from metarl.functional.params import requires_grad, select, stack
-from metarl.networks.policies import CategoricalMLPPolicy, GaussianMLPPolicy
+from metarl.networks.policies import ActingGaussian, CategoricalMLPPolicy, GaussianMLPPolicy
 from metarl.types import Params
 from support import tiny
 
@@ -181,3 +182,18 @@ def test_categorical_policy_has_no_deviation() -> None:
 def test_categorical_policy_knows_its_activations() -> None:
     with pytest.raises(MetarlError, match="activation must be one of"):
         CategoricalMLPPolicy(observation_size=3, action_size=4, activation="sigmoid")
+
+
+@pytest.mark.parametrize("seed", [None, 0])
+def test_acting_has_the_bits_of_sampling_and_of_the_density(seed: int | None) -> None:
+    policy = GaussianMLPPolicy(observation_size=3, action_size=2, hidden_sizes=(4,), min_std=0.5)
+    params = different_params(policy, tasks=2)
+    params["log_std"] = params["log_std"] - torch.tensor([[1.0, 0.1], [0.2, 0.0]])
+    drawn = torch.Generator().manual_seed(1)
+    observations = torch.randn(2, 5, 3, generator=drawn, dtype=params["log_std"].dtype)
+    first, second = (None if seed is None else torch.Generator().manual_seed(seed) for _ in range(2))
+    actions, densities = ActingGaussian(policy, params)(observations, first)
+    distribution = policy(params, observations)
+    expected = mode(distribution) if second is None else sample(distribution, second)
+    assert torch.equal(actions, expected)
+    assert torch.equal(densities, log_prob(distribution, expected))
