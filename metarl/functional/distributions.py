@@ -38,9 +38,13 @@ def sample(distribution: Distribution, generator: torch.Generator) -> torch.Tens
         drawn = torch.multinomial(flat.nan_to_num(nan=1.0), 1, generator=generator)
         chosen = torch.zeros_like(flat).scatter_(-1, drawn, 1.0).reshape(probabilities.shape)
         return chosen.masked_fill(probabilities.isnan(), math.nan)
-    mean = distribution.mean.detach()
+    return gaussian_sample(distribution.mean.detach(), distribution.log_std.detach().exp(), generator)
+
+
+def gaussian_sample(mean: torch.Tensor, std: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Draw values ``[..., A]`` around a mean."""
     noise = torch.empty_like(mean).normal_(generator=generator)
-    return torch.addcmul(mean, distribution.log_std.detach().exp(), noise)
+    return torch.addcmul(mean, std, noise)
 
 
 def mode(distribution: Distribution) -> torch.Tensor:
@@ -57,11 +61,22 @@ def log_prob(distribution: Distribution, values: torch.Tensor) -> torch.Tensor:
     if isinstance(distribution, Categorical):
         # log p = sum_i x_i (l_i - log sum_j exp l_j)
         return (values * distribution.logits.log_softmax(dim=-1)).sum(dim=-1)
+    log_std = distribution.log_std
+    return gaussian_log_prob(values, distribution.mean, torch.exp(-log_std), gaussian_normalizer(log_std))
+
+
+def gaussian_log_prob(
+    values: torch.Tensor, mean: torch.Tensor, inverse_std: torch.Tensor, normalizer: torch.Tensor
+) -> torch.Tensor:
+    """Return log densities ``[...]``, with the :func:`gaussian_normalizer` of the deviation."""
     # log p = -1/2 ((x - mu) / sigma)^2 - log sigma - 1/2 log 2 pi
-    standardized = (values - distribution.mean) * torch.exp(-distribution.log_std)
-    size = values.shape[-1]
-    normalizer = distribution.log_std.sum(dim=-1) + 0.5 * size * math.log(2 * math.pi)
+    standardized = (values - mean) * inverse_std
     return -0.5 * standardized.square().sum(dim=-1) - normalizer
+
+
+def gaussian_normalizer(log_std: torch.Tensor) -> torch.Tensor:
+    """Return what a Gaussian's log density lacks of ``-1/2 ((x - mu) / sigma)^2``, ``[...]``."""
+    return log_std.sum(dim=-1) + 0.5 * log_std.shape[-1] * math.log(2 * math.pi)
 
 
 def kl_divergence(first: Distribution, second: Distribution) -> torch.Tensor:

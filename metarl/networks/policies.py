@@ -14,7 +14,14 @@ from typing import Protocol, Self
 import torch
 
 from metarl.errors import require
-from metarl.functional.distributions import Categorical, Gaussian, bounded_log_std
+from metarl.functional.distributions import (
+    Categorical,
+    Gaussian,
+    bounded_log_std,
+    gaussian_log_prob,
+    gaussian_normalizer,
+    gaussian_sample,
+)
 from metarl.types import Params
 
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"tanh": torch.tanh, "relu": torch.relu}
@@ -136,20 +143,16 @@ class ActingGaussian:
     def __init__(self, policy: GaussianMLPPolicy, params: Params) -> None:
         self._policy, self._params = policy, params
         log_std = policy.log_std(params)
-        self._std, self._precision = log_std.exp(), torch.exp(-log_std)
-        self._normalizer = log_std.sum(dim=-1) + 0.5 * log_std.shape[-1] * math.log(2 * math.pi)
+        self._std, self._inverse_std = log_std.exp(), torch.exp(-log_std)
+        self._normalizer = gaussian_normalizer(log_std)
 
     def __call__(
         self, observations: torch.Tensor, generator: torch.Generator | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw actions ``[M, B, A]``, or the likeliest without a generator; return log densities too."""
-        actions = mean = self._policy.outputs(self._params, observations)
-        if generator is not None:
-            noise = torch.empty_like(mean).normal_(generator=generator)
-            actions = torch.addcmul(mean, self._std, noise)
-        # log p = -1/2 ((x - mu) / sigma)^2 - log sigma - 1/2 log 2 pi
-        standardized = (actions - mean) * self._precision
-        return actions, -0.5 * standardized.square().sum(dim=-1) - self._normalizer
+        mean = self._policy.outputs(self._params, observations)
+        actions = mean if generator is None else gaussian_sample(mean, self._std, generator)
+        return actions, gaussian_log_prob(actions, mean, self._inverse_std, self._normalizer)
 
 
 @dataclass(frozen=True, kw_only=True)
