@@ -45,6 +45,11 @@ class TaskVectorEnv(VectorEnv[Array, Array, Array], ABC):
             MetarlError: on more tasks than slots, none, or a task of a family that is not known here.
         """
 
+    def _check_open(self) -> None:
+        """Raise ``MetarlError`` once closed."""
+        if self.closed:
+            raise MetarlError("This vector environment is closed: build a new one.")
+
     @property
     def restarts(self) -> int:
         """Lost workers, whose episodes were run again."""

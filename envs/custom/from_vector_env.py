@@ -208,10 +208,6 @@ class VectorTaskEnv(TaskVectorEnv):
         """Close the environment."""
         close(self._env, self._plan.name)
 
-    def _check_open(self) -> None:
-        if self.closed:
-            raise MetarlError("This vector environment is closed: build a new one.")
-
     def _success(self, info: Mapping[str, object], live: Flags) -> dict[str, Flags]:
         """Return the success that the infos report; a slot that reports nothing is not solved."""
         key = self._plan.success_key

@@ -78,10 +78,6 @@ class SlotEngine(TaskVectorEnv):
         if tuple(shape) != self.action_space.shape:
             raise MetarlError(f"Expected actions of shape {self.action_space.shape}, got {tuple(shape)}.")
 
-    def _check_open(self) -> None:
-        if self.closed:
-            raise MetarlError("This vector environment is closed: build a new one.")
-
 
 def check_slots(tasks: Sequence[Task], num_envs: int, horizon: int) -> None:
     """Check that there are slots, steps and tasks; raise ``MetarlError`` if not."""

@@ -259,10 +259,6 @@ class ProcessTaskVectorEnv(TaskVectorEnv):
         task = self._tasks[slot].id if slot < len(self._tasks) else ""
         return f", in task {task!r} {'at the reset' if steps is None else f'at step {steps + 1}'}"
 
-    def _check_open(self) -> None:
-        if self.closed:
-            raise MetarlError("This vector environment is closed: build a new one.")
-
 
 def _check(default_tasks: Sequence[Task], num_envs: int, num_workers: int, timeout: float) -> None:
     if not default_tasks:
