@@ -42,6 +42,7 @@ from metarl.learning.reward_power import counted_rewards, largest_counted
 from metarl.learning.running_scale import (
     LEAST_DEVIATION,
     Moments,
+    live_rows,
     load_moments,
     no_moments,
     save_moments,
@@ -308,15 +309,16 @@ class RL2:
         return {**self.scales._asdict(), **{f"changes.{name}": value for name, value in changes.items()}}
 
     def _loss(
-        self, sequences: Sequences, chosen: torch.Tensor, live_steps: torch.Tensor, params: Params
+        self, sequences: Sequences, chosen: torch.Tensor, total: torch.Tensor, measured: bool, params: Params
     ) -> LossAndMetrics:
-        """Return some sequences' share of a minibatch's loss, by live steps."""
+        """Return some sequences' share of the loss and metrics of a minibatch with ``total`` live steps."""
         part = sequences.experience.of_trials(chosen)
         policy, values = self.policy.sequence(
             params, sequences.features.index_select(1, chosen), sequences.memory[chosen], part.live
         )
-        acted = self.policy.distribution(self.params, sequences.acted.index_select(1, chosen))
-        return ppo_loss(policy, values, acted, part, self.config, live_steps=live_steps)
+        acted = sequences.acted.index_select(1, chosen) if measured else None
+        before = None if acted is None else self.policy.distribution(self.params, acted)
+        return ppo_loss(policy, values, before, part, self.config, live_steps=total)
 
     def _parts(self, chosen: torch.Tensor, steps: int) -> Sequence[torch.Tensor]:
         """Split numbers of sequences into parts for threads; a GPU takes all at once."""
@@ -389,8 +391,8 @@ class RL2:
             return
         live, rewards = trials.live, counted_rewards(trials.rewards, self.config.reward_power)
         so_far = returns_so_far(rewards, live, self.config.discount)
-        seen = (trials.inputs.observations[live], trials.rewards[live], so_far[live])
+        seen = (live_rows(part, live) for part in (trials.inputs.observations, trials.rewards, so_far))
         self.scales = Scales(*(with_batch(*pair) for pair in zip(self.scales, seen, strict=True)))
         if self.change_scales is not None:
-            changed = [part[live] for part in changes_in_trials(trials.inputs)]
+            changed = [live_rows(part, live) for part in changes_in_trials(trials.inputs)]
             self.change_scales = ChangeScales(*map(with_batch, self.change_scales, changed))

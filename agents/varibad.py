@@ -28,7 +28,14 @@ from metarl.learning.elbo import ELBO, Prediction, elbo_loss, random_steps, samp
 from metarl.learning.gradient_descent import DescentConfig, LossAndMetrics, adam_step, start_descent
 from metarl.learning.ppo import Experience, TrialPPOConfig, ppo_loss, ppo_steps, scaled_advantages
 from metarl.learning.replay import ReplayBuffer, ReplayedTrials
-from metarl.learning.running_scale import Moments, load_moments, no_moments, save_moments, with_batch
+from metarl.learning.running_scale import (
+    Moments,
+    live_rows,
+    load_moments,
+    no_moments,
+    save_moments,
+    with_batch,
+)
 from metarl.meta_learner import Actor, Trial
 from metarl.networks.belief_settings import BeliefNetworkConfig, BeliefNetworks
 from metarl.networks.encoders import Transition
@@ -217,10 +224,13 @@ class VariBAD:
         with torch.no_grad():
             acted, _ = self.networks.policy(self.policy_params, read)
 
-        def loss(chosen: torch.Tensor, live_steps: torch.Tensor, params: Params) -> LossAndMetrics:
+        def loss(
+            chosen: torch.Tensor, live_steps: torch.Tensor, measured: bool, params: Params
+        ) -> LossAndMetrics:
             policy, values = self.networks.policy(params, read.index_select(1, chosen))
             part = experience.of_trials(chosen)
-            before = rebuilt(acted, (tensor.index_select(1, chosen) for tensor in acted))
+            taken = (tensor.index_select(1, chosen) for tensor in acted)
+            before = rebuilt(acted, taken) if measured else None
             return ppo_loss(policy, values, before, part, self.config, live_steps=live_steps)
 
         def step(params: Params, adam: Params, gradients: Params) -> tuple[Params, Params]:
@@ -345,7 +355,9 @@ class VariBAD:
             return self.scales
         live = trials.live
         so_far = returns_so_far(trials.rewards, live, self.config.discount)
-        # changes of an observation in one live step, [n, O]
-        changes = torch.cat([(next_observations(one) - one.observations)[one.mask] for one in rollouts])
-        seen = (trials.inputs.observations[live], changes, trials.rewards[live], so_far[live])
+        # of an observation in one live step, [n, O]
+        changed = [live_rows(next_observations(one) - one.observations, one.mask) for one in rollouts]
+        observations, rewards = trials.inputs.observations, trials.rewards
+        observed, paid, gained = (live_rows(part, live) for part in (observations, rewards, so_far))
+        seen = (observed, torch.cat(changed), paid, gained)
         return Scales(*(with_batch(*pair) for pair in zip(self.scales, seen, strict=True)))

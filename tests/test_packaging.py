@@ -148,11 +148,11 @@ def normalized(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def test_wheel_holds_every_module_the_stepper_and_the_type_marker(
+def test_wheel_holds_every_module_the_c_code_and_the_type_marker(
     wheel: Path, packaged_files: dict[str, str]
 ) -> None:
     inside = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    sources = {"metarl/envs/engines/threads/stepper.c"}
+    sources = {"metarl/envs/engines/threads/stepper.c", "metarl/networks/recurrence.c"}
     page = {f"metarl/reporting/html/report.{kind}" for kind in ("html", "css", "js")}
     assert inside == {*packaged_files.values(), *sources, *page, "metarl/py.typed"}
 

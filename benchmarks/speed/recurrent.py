@@ -1,6 +1,7 @@
 """RL² on push-v3: whole iterations, the update against PyTorch's own GRU, and sampling against the physics.
 
-A meta-batch has trials of two episodes on each task. In each repeat, one after another in changing order:
+A meta-batch has trials of two episodes on each task. Each repeat does the following one after another, in
+changing order and from the same state of the agent, so that all of it is about the same env steps:
 
 * a whole iteration with the linear memory, which gives env steps per second;
 * the update from the same trials, with the linear memory and with the GRU of this package;
@@ -100,14 +101,17 @@ def measure(tasks: int, trials: int, horizon: int, width: int, repeats: int) -> 
     )
     env = suite.make_vector_env(tasks * trials, num_workers=learning_threads())
     try:
+        state = linear.state()
         sampled = iterate(linear, env, suite, tasks, trials, 0)
         of_gru = iterate(gru, env, suite, tasks, trials, 0).rollouts
         drawn = suite.sample(tasks, make_rng(0, Purpose.TRAINING, 0))
         sampling: list[float] = []
 
         def whole() -> float:
+            # the same policy and seeds each time: a policy that has learned touches more, which costs physics
+            linear.load_state(state)
             start = clock()
-            done = iterate(linear, env, suite, tasks, trials, len(sampling) + 1)
+            done = iterate(linear, env, suite, tasks, trials, 0)
             seconds = clock() - start
             parts = done.seconds  # by the wall; their shares are those of the whole
             sampling.append(seconds * parts["sampling"] / sum(parts.values()))
@@ -187,10 +191,12 @@ class PlainGRU(torch.nn.Module):
         sequences = agent.sequences(join_trials(rollouts))
         for _ in range(config.epochs):
             order = torch.from_numpy(rng.permutation(len(sequences.memory)))
-            for chosen in order.chunk(config.minibatches):
+            minibatches = order.chunk(config.minibatches)
+            for chosen in minibatches:
                 part = sequences.experience.of_trials(chosen)
                 policy, values = self(sequences.features[:, chosen], sequences.memory[chosen])
-                acted = agent.policy.distribution(agent.params, sequences.acted[:, chosen])
+                taken = sequences.acted[:, chosen] if chosen is minibatches[-1] else None
+                acted = None if taken is None else agent.policy.distribution(agent.params, taken)
                 loss = ppo_loss(policy, values, acted, part, config).loss
                 optimizer.zero_grad()
                 loss.backward()

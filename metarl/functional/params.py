@@ -52,7 +52,10 @@ def add(parts: Sequence[torch.Tensor]) -> torch.Tensor:
     """Add tensors in order, in float64; round once."""
     if len(parts) == 1:
         return parts[0]
-    return torch.stack([part.double() for part in parts]).sum(dim=0).to(parts[0].dtype)
+    total = parts[0].to(torch.float64, copy=True)
+    for part in parts[1:]:
+        total += part
+    return total.to(parts[0].dtype)
 
 
 def add_params(parts: Sequence[Params]) -> Params:

@@ -269,7 +269,8 @@ def adam_step(
     # theta <- theta - lr m / (1 - b1^n) / (sqrt(v / (1 - b2^n)) + eps)
     scale, unbiased = lr / (1 - MEAN_DECAY**count), 1 - SQUARE_DECAY**count
     moved = {
-        name: value - (scale * means[name] / ((squares[name] / unbiased).sqrt() + EPSILON)).to(value.dtype)
+        name: value
+        - (scale * means[name]).div_((squares[name] / unbiased).sqrt_().add_(EPSILON)).to(value.dtype)
         for name, value in params.items()
     }
     first = {f"{prefix}.mean.{name}": value for name, value in means.items()}

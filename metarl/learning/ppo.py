@@ -83,7 +83,7 @@ class Experience(NamedTuple):
 def ppo_loss(
     policy: Distribution,
     values: torch.Tensor | None,
-    acted: Distribution,
+    acted: Distribution | None,
     experience: Experience,
     config: PPOConfig,
     *,
@@ -94,7 +94,8 @@ def ppo_loss(
     Args:
         policy: of each step, ``[S, B, ...]``.
         values: of each step, ``[S, B]``; None leaves the value's part out.
-        acted: the distribution that the actions were drawn from, for the divergence.
+        acted: the distribution that the actions were drawn from, for the divergence; None leaves the metrics
+            out.
         experience: of the same steps.
         config: weights and the clipping range.
         live_steps: divisor of sums; by default the live steps of these trials. With those of a whole
@@ -111,11 +112,13 @@ def ppo_loss(
     # equation 9: the value's error and the entropy beside it
     spread = (weights * entropy(policy).expand_as(weights)).sum()
     loss = policy_loss - config.entropy_weight * spread
-    metrics = {"policy_loss": policy_loss.item(), "entropy": spread.item()}
+    found = {"policy_loss": policy_loss, "entropy": spread}
     if values is not None:
-        value_loss = (weights * value_error(values, experience, config)).sum()
-        loss = loss + config.value_weight * value_loss
-        metrics["value_loss"] = value_loss.item()
+        found["value_loss"] = (weights * value_error(values, experience, config)).sum()
+        loss = loss + config.value_weight * found["value_loss"]
+    if acted is None:
+        return LossAndMetrics(loss, {})
+    metrics = {name: value.item() for name, value in found.items()}
     with torch.no_grad():
         metrics["kl"] = float((weights * kl_divergence(acted, policy)).sum())
         metrics["clipped"] = float((weights * ((ratio - 1).abs() > config.clip)).sum())
@@ -165,7 +168,7 @@ def ppo_steps(
     live: torch.Tensor,
     config: PPOConfig,
     *,
-    loss: Callable[[torch.Tensor, torch.Tensor, Params], LossAndMetrics],
+    loss: Callable[[torch.Tensor, torch.Tensor, bool, Params], LossAndMetrics],
     split: Callable[[torch.Tensor], Sequence[torch.Tensor]],
     step: Step,
     rng: np.random.Generator,
@@ -177,8 +180,8 @@ def ppo_steps(
 
     Args:
         live: live steps of the sequences, ``[S, B]``.
-        loss: the share of some sequences, given their numbers, the live steps of their minibatch and
-            parameters.
+        loss: the share of some sequences, given their numbers, the live steps of their minibatch, whether
+            metrics are asked for, and parameters.
         split: a minibatch's sequences into parts for threads.
 
     Raises:
@@ -189,12 +192,14 @@ def ppo_steps(
     for _ in range(config.epochs):
         # a minibatch is some sequences, whole in time, as a recurrence needs them
         order = torch.from_numpy(rng.permutation(live.shape[1])).to(live.device)
-        for chosen in order.chunk(config.minibatches):
+        minibatches = order.chunk(config.minibatches)
+        for chosen in minibatches:
             if should_stop():
                 raise Stopped
             live_steps = live[:, chosen].sum()
-            # losses of the parts add up to that of the minibatch
-            parts = [partial(loss, part, live_steps) for part in split(chosen)]
+            # losses of the parts add up to that of the minibatch; only a pass's last is measured
+            is_last = chosen is minibatches[-1]
+            parts = [partial(loss, part, live_steps, is_last) for part in split(chosen)]
             slope = loss_and_gradient(parts, params)
             gradients, norm = clip_gradient(slope.gradient, config.max_gradient_norm)
             params, memory = step(params, memory, gradients)

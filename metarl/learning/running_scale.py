@@ -66,6 +66,12 @@ def with_batch(moments: Moments, values: torch.Tensor) -> Moments:
     return Moments(seen, moments.mean + share * step, pooled)
 
 
+def live_rows(values: torch.Tensor, live: torch.Tensor) -> torch.Tensor:
+    """Return the values ``[M, K, S, ...]`` of live steps ``[M, K, S]``, in order, ``[n, ...]``."""
+    # as nearly always all are live, and then nothing has to be picked out
+    return values.flatten(0, live.ndim - 1) if bool(live.all()) else values[live]
+
+
 def save_moments(scales: Mapping[str, Moments]) -> Params:
     """Return moments as ``scale.NAME.seen``, ``.mean`` and ``.variance``."""
     return {

@@ -1,7 +1,7 @@
 """The linear cell's recurrence over a whole sequence.
 
-It is written for speed on a CPU: few passes over memory, few operations, and the same bits whatever the
-number of threads.
+It is written for speed: few passes over memory, few operations, and the same bits whatever the number of
+threads. On a CPU it is compiled C where there is a compiler, whose last bits are others than PyTorch's.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 
 import torch
 
+from metarl.networks import compiled_recurrence
 from metarl.networks.tanh_layer import affine, minus_one
 
 
@@ -114,10 +115,14 @@ class _GatedLayer(torch.autograd.Function):
         idle: torch.Tensor | None,
     ) -> torch.Tensor:
         both = affine(*doubled_candidate(weight, bias), [inputs.flatten(0, 1)]).view(*inputs.shape[:2], -1)
-        gate, candidate = gate_and_candidate_(both)
-        if idle is not None:
-            gate.masked_fill_(idle, 0.0)
-        states = accumulate_(1 - gate, gate * candidate, start)
+        start = start.contiguous()
+        if compiled_recurrence.serves(both):
+            _hold_idle_(both.sigmoid_(), idle)
+            states = compiled_recurrence.average(both, start)
+        else:
+            gate, candidate = gate_and_candidate_(both)
+            _hold_idle_(both, idle)
+            states = accumulate_(1 - gate, gate * candidate, start)
         ctx.save_for_backward(weight, inputs, both, start, states)
         return states
 
@@ -131,21 +136,37 @@ class _GatedLayer(torch.autograd.Function):
         With ``g_t = dL/dh_t`` from outside, the adjoint is ``a_t = g_t + (1 - z_{t+1}) a_{t+1}``.
         """
         weight, inputs, both, start, states = ctx.saved_tensors  # type: ignore[attr-defined]  # PyTorch adds it
-        gate, candidate = both.chunk(2, dim=-1)
-        factors, one = torch.empty_like(states), gate.new_ones(())
-        torch.sub(one, gate[1:], out=factors[:-1])
-        factors[-1] = 0
-        adjoint = gradients[0].clone(memory_format=torch.contiguous_format)
-        accumulate_(factors, adjoint, torch.zeros_like(start), reverse=True)
-        to_start = (1 - gate[0]) * adjoint[0]
-        # dh_t/dz_t = tanh(c_t) - h_{t-1};   dz/dgate = z (1 - z);   dh_t/dc_t = z_t (1 - tanh(c_t)^2)
-        moved = torch.empty_like(states)
-        torch.sub(candidate[0], start, out=moved[0])
-        torch.sub(candidate[1:], states[:-1], out=moved[1:])
-        to_both = torch.empty_like(both)
-        to_gate, to_candidate = to_both.chunk(2, dim=-1)
-        torch.ops.aten.sigmoid_backward(moved.mul_(adjoint), gate, grad_input=to_gate)
-        torch.ops.aten.tanh_backward(adjoint.mul_(gate), candidate, grad_input=to_candidate)
+        of_states = gradients[0].contiguous()
+        backward = compiled_recurrence.gradients if compiled_recurrence.serves(both) else _gradients
+        to_both, to_start = backward(both, start, states, of_states)
         to_both = to_both.flatten(0, 1)
         to_weight = torch.mm(inputs.flatten(0, 1).t(), to_both).t()
         return to_weight, to_both.sum(dim=0), torch.mm(to_both, weight).view_as(inputs), to_start, None
+
+
+def _hold_idle_(both: torch.Tensor, idle: torch.Tensor | None) -> None:
+    """Close the gates of idle steps, ``[T, B, 1]``."""
+    if idle is not None:
+        both[..., : both.shape[-1] // 2].masked_fill_(idle, 0.0)
+
+
+def _gradients(
+    both: torch.Tensor, start: torch.Tensor, states: torch.Tensor, of_states: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what :func:`.compiled_recurrence.gradients` returns, by PyTorch's operations."""
+    gate, candidate = both.chunk(2, dim=-1)
+    factors, one = torch.empty_like(states), gate.new_ones(())
+    torch.sub(one, gate[1:], out=factors[:-1])
+    factors[-1] = 0
+    adjoint = of_states.clone()
+    accumulate_(factors, adjoint, torch.zeros_like(start), reverse=True)
+    to_start = (1 - gate[0]) * adjoint[0]
+    # dh_t/dz_t = tanh(c_t) - h_{t-1};   dz/dgate = z (1 - z);   dh_t/dc_t = z_t (1 - tanh(c_t)^2)
+    moved = torch.empty_like(states)
+    torch.sub(candidate[0], start, out=moved[0])
+    torch.sub(candidate[1:], states[:-1], out=moved[1:])
+    to_both = torch.empty_like(both)
+    to_gate, to_candidate = to_both.chunk(2, dim=-1)
+    torch.ops.aten.sigmoid_backward(moved.mul_(adjoint), gate, grad_input=to_gate)
+    torch.ops.aten.tanh_backward(adjoint.mul_(gate), candidate, grad_input=to_candidate)
+    return to_both, to_start

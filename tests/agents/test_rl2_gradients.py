@@ -63,9 +63,10 @@ def agree(config: RL2Config, suite: TaskDistribution) -> None:
     everything, live = torch.arange(sequences.features.shape[1]), sequences.experience.live.sum()
 
     def loss(at: Params) -> torch.Tensor:
-        return agent._loss(sequences, everything, live, at).loss
+        return agent._loss(sequences, everything, live, False, at).loss
 
-    gradient = loss_and_gradient([lambda at: agent._loss(sequences, everything, live, at)], params).gradient
+    parts = [lambda at: agent._loss(sequences, everything, live, True, at)]
+    gradient = loss_and_gradient(parts, params).gradient
     assert all(bool(value.any()) for name, value in gradient.items() if "policy" in name)
     for _ in range(6):
         direction = {

@@ -6,11 +6,21 @@ import pytest
 import torch
 
 from metarl.errors import MetarlError
+from metarl.networks import compiled_recurrence
 from metarl.networks.recurrent import Cell, LinearCell, make_cell
 from metarl.networks.recurrent_scan import accumulate_, gated_layer
 from metarl.types import Params
 
 STEPS, BATCH, INPUTS, SIZE = 7, 3, 4, 5
+
+
+@pytest.fixture(params=["compiled", "operations"], autouse=True)
+def _recurrence(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a test with the compiled recurrence and with PyTorch's operations, as without a compiler."""
+    if request.param == "operations":
+        monkeypatch.setattr(compiled_recurrence, "load", lambda: None)
+    elif compiled_recurrence.load() is None:
+        pytest.skip("there is no C compiler")
 
 
 def draw(name: str) -> tuple[Cell, Params, torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -245,6 +245,7 @@ WRITERS = {
     "metarl.storage.metrics": "logs that are appended to",
     "metarl.training.sweep": "logs that are appended to",
     "metarl.deploy.episodes": "journals that are appended to, and set aside",
+    "metarl.system.c_compiler": "compiled code, which is renamed when it is whole",
     "metarl.storage.locks": "no content that anyone reads",
     "metarl.cli.main": "the null device",
     "metarl.cli.console": "the null device",

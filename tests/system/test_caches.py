@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from metarl.envs.engines.threads.compiled import BuildError, build, find_compiler, open_library
+from metarl.envs.engines.threads.compiled import build, open_library
 from metarl.envs.metaworld.goals import Goal, Goals, published_goals
 from metarl.system import caches
+from metarl.system.c_compiler import BuildError, find_compiler
 from metarl.system.caches import cache_folder, is_own_file, keep_matplotlib_quiet
 
 
@@ -130,7 +131,7 @@ def test_code_that_another_could_have_written_is_compiled_again(
         target.touch(0o700)
         return target
 
-    monkeypatch.setattr("metarl.envs.engines.threads.compiled._compile", touch)
+    monkeypatch.setattr("metarl.envs.engines.threads.compiled.compile_library", touch)
     library = build()
     assert is_own_file(library)
     library.chmod(0o777)

@@ -16,7 +16,7 @@ import numpy as np
 
 from metarl.envs.engines.solver_fault import check_solver
 from metarl.envs.engines.threads.c_functions import CFunction, Rows
-from metarl.envs.engines.threads.compiled import BuildError, CompiledStepper, compile_functions, load
+from metarl.envs.engines.threads.compiled import CompiledStepper, compile_functions, load
 from metarl.envs.engines.threads.features import Array, Layout, Named, resolve
 from metarl.envs.engines.threads.portable import PortableStepper
 from metarl.envs.engines.threads.worlds import (
@@ -35,7 +35,7 @@ from metarl.envs.engines.threads.worlds import (
     read_field,
 )
 from metarl.errors import EngineError, MetarlError
-from metarl.storage.files import WriteError
+from metarl.system.c_compiler import BuildError
 from metarl.system.cores import usable_cores
 
 _LOG = logging.getLogger(__name__)
@@ -155,7 +155,7 @@ class BatchedPhysics:
             return False
         try:
             self._functions = compile_functions(functions)
-        except (BuildError, WriteError) as error:
+        except BuildError as error:
             _LOG.warning("Rewards are computed by NumPy, which is slower: %s.", error)
             return False
         self._tables = list(tables)

@@ -8,14 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import hashlib
 import logging
 import os
-import platform
-import shlex
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,19 +19,13 @@ import numpy as np
 from metarl.envs.engines.threads.c_functions import PRELUDE, CFunction
 from metarl.envs.engines.threads.worlds import Inputs, World, WorldStatus, check_process
 from metarl.errors import EngineError
-from metarl.storage.files import WriteError, write_whole
-from metarl.system.caches import cache_folder, is_own_file
+from metarl.system.c_compiler import BuildError, compile_library
 
 _LOG = logging.getLogger(__name__)
 _SOURCE = Path(__file__).with_name("stepper.c")
-_FLAGS = ("-std=c11", "-O2", "-ffp-contract=off", "-shared", "-fPIC")
 _STEPPER_FLAGS = ("-fvisibility=hidden", "-pthread")
 
 _POINTER, _INT = ctypes.c_void_p, ctypes.c_int
-
-
-class BuildError(RuntimeError):
-    """There is no compiled stepper, and why."""
 
 
 @functools.cache
@@ -45,7 +33,7 @@ def load() -> ctypes.CDLL | None:
     """Return the compiled stepper; None, with a warning, if it cannot be built."""
     try:
         return open_library()
-    except (BuildError, WriteError) as error:
+    except BuildError as error:
         _LOG.warning("Physics runs on Python threads, which is slower: %s.", error)
         return None
 
@@ -72,63 +60,19 @@ def build(extra_flags: Sequence[str] = ()) -> Path:
         raise BuildError("the mujoco package has no headers")
     flags = [*_STEPPER_FLAGS, *extra_flags, f"-I{home / 'include'}"]
     link = [str(libraries[0]), f"-Wl,-rpath,{home}"]
-    return _compile(f"stepper-{mujoco.__version__}", _SOURCE.read_text(), flags, link)
+    return compile_library(f"stepper-{mujoco.__version__}", _SOURCE.read_text(), flags, link)
 
 
 def compile_functions(functions: Sequence[CFunction], extra_flags: Sequence[str] = ()) -> list[int]:
     """Compile functions once, and return their addresses; raise ``BuildError`` if that fails."""
     definitions = [function.source(f"function_{index}") for index, function in enumerate(functions)]
-    path = _compile("functions", PRELUDE + "".join(definitions), extra_flags, ["-lm"])
+    path = compile_library("functions", PRELUDE + "".join(definitions), extra_flags, ["-lm"])
     try:
         library = ctypes.CDLL(str(path))
     except OSError as error:
         raise BuildError(str(error)) from error
     found = (getattr(library, f"function_{index}") for index in range(len(functions)))
     return [ctypes.cast(function, _POINTER).value or 0 for function in found]
-
-
-def find_compiler() -> list[str]:
-    """Return the C compiler's command, ``$CC`` or ``cc``; raise ``BuildError`` if there is none."""
-    named = os.environ.get("CC", "").strip()
-    try:
-        words = [named] if shutil.which(named) else shlex.split(named) or ["cc"]
-    except ValueError as error:
-        raise BuildError(f"CC={named} cannot be read ({str(error).lower()})") from error
-    program = shutil.which(words[0])
-    if program is None:
-        raise BuildError(
-            f"CC={named} names no program ({words[0]!r} is not found)" if named else "there is no C compiler"
-        )
-    return [program, *words[1:]]
-
-
-def _compile(name: str, source: str, flags: Sequence[str], link: Sequence[str]) -> Path:
-    """Return some C source's shared library, in the user's cache folder."""
-    compiler = find_compiler()
-    arguments = [word for word in compiler if word.startswith("-")]
-    # the name changes with everything that the compiled code depends on
-    key = "\0".join([source, platform.machine(), *_FLAGS, *flags, *link, *arguments])
-    if not cache_folder().is_dir():
-        raise BuildError("there is no folder for compiled code")
-    target = cache_folder() / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.so"
-    # a library that someone else could have written is not loaded
-    if is_own_file(target):
-        return target
-    # build in a scratch folder of the same file system
-    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        written, output = Path(scratch) / "source.c", Path(scratch) / "library.so"
-        write_whole(written, source.encode())
-        command = [*compiler, *_FLAGS, *flags, str(written), *link, "-o", str(output)]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-        except OSError as error:
-            raise BuildError(f"{compiler[0]} cannot be run ({error.strerror})") from error
-        if done.returncode or not output.exists():
-            said = done.stderr.strip() or done.stdout.strip() or f"nothing (exit status {done.returncode})"
-            raise BuildError(f"the C compiler {compiler[0]} said: {said.splitlines()[0].rstrip('.')}")
-        # whole or absent, whoever else is building it, and written by no one else
-        write_whole(target, output.read_bytes(), mode=0o700)
-    return target
 
 
 def _declare(library: ctypes.CDLL) -> ctypes.CDLL:

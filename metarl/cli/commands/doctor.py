@@ -21,6 +21,7 @@ from metarl.cli.console import console, say
 from metarl.errors import MetarlError
 from metarl.plugins.user_files import about_opengl
 from metarl.reporting.plain_tables import list_table
+from metarl.system.c_compiler import BuildError, find_compiler
 from metarl.system.caches import cache_folder
 from metarl.system.cores import usable_cores
 
@@ -128,10 +129,10 @@ def _threads() -> str:
     compiled = importlib.import_module("metarl.envs.engines.threads.compiled")  # it imports MuJoCo
     try:
         compiled.open_library()
-    except compiled.BuildError as error:
+    except BuildError as error:
         hint = "; install one, gcc for instance" if "no C compiler" in str(error) else ""
         return f"runs in Python, slower: {error}{hint}"
-    return f"runs, compiled by {' '.join(compiled.find_compiler())}"
+    return f"runs, compiled by {' '.join(find_compiler())}"
 
 
 def _drawing() -> str:
