@@ -12,11 +12,12 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from annotated_types import Ge
 from rich.table import Table
 
 from benchmarks.program import run
@@ -71,9 +72,9 @@ class Scatter:
 def main(
     *,
     horizons: tuple[int, ...] = (5, 20, 80),
-    meta_batches: int = 100,
-    tasks: int = 10,
-    updates: int = 30,
+    meta_batches: Annotated[int, Ge(2)] = 100,
+    tasks: Annotated[int, Ge(1)] = 10,
+    updates: Annotated[int, Ge(0)] = 30,
     output: Path = Path("results/gradient-variance"),
 ) -> None:
     """Measure and print the scatter of every estimator, and write it as CSV.
