@@ -137,7 +137,8 @@ def main(
         by_pull = {name: paid.mean(axis=(0, 1, 2)) for name, paid in rewards.items()}
         write_csv(output / "strategies.csv", rows)
         write_csv(output / "pulls.csv", pull_rows(by_pull))
-        bandits_figure.draw(by_pull, suite, played, len(trained), output / "pulls.png")
+        kind = trained[0].config.agent.kind if trained else ""
+        bandits_figure.draw(by_pull, suite, played, (kind, len(trained)), output / "pulls.png")
 
 
 def bandits_of(runs: Sequence[Run]) -> BanditsConfig:
