@@ -14,13 +14,16 @@ import pytest
 import torch
 from annotated_types import Ge, Le
 
+from metarl.agents.e_maml import EMAMLConfig
+from metarl.agents.maml_vpg import MAMLVPGConfig
 from metarl.agents.pearl import Networks, PEARLConfig
-from metarl.config import SamplingConfig
+from metarl.config import SamplingConfig, construct
 from metarl.envs.engines.threads.compiled import load
 from metarl.envs.engines.threads.features import Array
 from metarl.envs.metaworld.models import Actions
 from metarl.envs.metaworld.suite import MetaWorldTasks
 from metarl.envs.registration import SUITES
+from metarl.envs.toy.point import PointTasks
 from metarl.errors import MetarlError
 from metarl.rollouts.collect import collect
 from metarl.types import Task
@@ -276,6 +279,23 @@ def test_memory_is_told_for_each_rollout() -> None:
     grown = {steps: agent_costs.Costs(steps + 1, {}, 100.0, 100.0 + 30 * (steps + 1)) for steps in (1, 4)}
     table = agent_costs.memory_table({"it": grown})
     assert [list(column.cells) for column in table.columns] == [["it"], ["60 (30)"], ["150 (30)"]]
+
+
+def test_the_measured_gradient_is_not_cut_off_at_the_bounds_of_deviations() -> None:
+    program = importlib.import_module("benchmarks.learning.gradient_variance")
+    suite, rng = PointTasks(horizon=4), np.random.default_rng(0)
+    theta = MAMLVPGConfig().build(suite, seed=0, device=CPU, sampling=SamplingConfig())
+    batch = program.meta_batch(theta, suite, suite.make_vector_env(20), 2, rng)
+
+    def measured(step: float) -> Array:
+        # so much credit that a step of 1 leaves deviations of 1e-6 to 1e4 behind
+        settings = {**program.PLAIN, "credit_weight": 1000.0, "outer_lr": step}
+        learner = construct(EMAMLConfig, settings).build(suite, seed=0, device=CPU, sampling=SamplingConfig())
+        return np.asarray(program.gradient(program.unbounded(learner), theta.params, batch)) / step
+
+    whole = measured(1.0)
+    assert np.abs(whole).max() > 100
+    assert whole == pytest.approx(measured(2.0**-16), rel=1e-2, abs=0.1)
 
 
 def test_accepted_steps_are_those_of_agents_with_a_trust_region_and_of_some_seeds() -> None:
