@@ -11,8 +11,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import torch
+from annotated_types import Ge
 from rich.table import Table
 
 from benchmarks.program import run
@@ -43,7 +45,7 @@ class Training:
 
 def main(
     *,
-    iterations: int = 20,
+    iterations: Annotated[int, Ge(1)] = 20,
     seeds: tuple[int, ...] = (1, 2),
     horizons: tuple[int, ...] = (1, 2, 5, 10, 20),
     agents: tuple[str, ...] = TRUST_REGION,
@@ -58,7 +60,10 @@ def main(
         agents: names of agents with a trust region.
         stride: ``curvature_stride`` instead of the preset's.
     """
-    require(iterations >= 1, "iterations must be 1 or more", iterations)
+    strange = [name for name in agents if name not in TRUST_REGION]
+    require(not strange, f"Expected agents with a trust region: {', '.join(TRUST_REGION)}", strange)
+    for name, values in (("seeds", seeds), ("horizons", horizons), ("agents", agents)):
+        require(len(values) > 0, f"{name} must have a value at least", "empty")
     console = wide_console()
     console.print(machine())
     training = Training(iterations, seeds, {} if stride is None else {"curvature_stride": stride})

@@ -17,6 +17,7 @@ from typing import Annotated, NamedTuple
 import numpy as np
 import torch
 import tyro
+from annotated_types import Ge
 from rich.table import Table
 
 from benchmarks.learning import bandits_figure
@@ -41,6 +42,7 @@ from metarl.functional.random_streams import Purpose, make_rng
 from metarl.meta_learner import Action, Actor, Inputs
 from metarl.reporting.csv_files import interval_columns, write_csv
 from metarl.rollouts.collect import collect
+from metarl.settings import Seed
 from metarl.types import Params, Task
 
 DISCOUNTS = (0.9, 0.95, 0.99)
@@ -99,9 +101,9 @@ def main(
     *,
     arms: int = 5,
     pulls: int = 10,
-    tasks: int = 0,
-    episodes: int = 10,
-    seed: int = 0,
+    tasks: Annotated[int, Ge(0)] = 0,
+    episodes: Annotated[int, Ge(1)] = 10,
+    seed: Seed = 0,
     output: Path | None = None,
 ) -> None:
     """Play bandits with every strategy and with trained runs.
@@ -135,7 +137,8 @@ def main(
         by_pull = {name: paid.mean(axis=(0, 1, 2)) for name, paid in rewards.items()}
         write_csv(output / "strategies.csv", rows)
         write_csv(output / "pulls.csv", pull_rows(by_pull))
-        bandits_figure.draw(by_pull, suite, played, len(trained), output / "pulls.png")
+        kind = trained[0].config.agent.kind if trained else ""
+        bandits_figure.draw(by_pull, suite, played, (kind, len(trained)), output / "pulls.png")
 
 
 def bandits_of(runs: Sequence[Run]) -> BanditsConfig:

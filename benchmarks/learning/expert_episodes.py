@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from metarl.agents.policy_reuse import PolicyReuse
+from metarl.learning.reusing_actor import scores_of
 from metarl.rollouts.collect import collect
 from metarl.tasks import TaskDistribution
 from metarl.types import Task
@@ -18,7 +18,7 @@ from metarl.vector_env import Array, TaskVectorEnv
 class Played(NamedTuple):
     """Episodes of all experts on a family's tasks, ``[M, R, E]`` with R episodes of each."""
 
-    returns: Array
+    scores: Array  # what a new task keeps an expert by: returns, or largest rewards
     solved: Array
 
 
@@ -42,5 +42,5 @@ def play(
     assert rollout.success is not None, "Meta-World says what is solved"
     # slot k is played by expert k modulo E
     shape = len(tasks), episodes, experts
-    returns, solved = rollout.episode_returns.double(), rollout.success.to(torch.float64)
-    return Played(returns.view(shape).numpy(), solved.view(shape).numpy())
+    scores, solved = scores_of(rollout, agent.config.keep_by).double(), rollout.success.double()
+    return Played(scores.view(shape).numpy(), solved.view(shape).numpy())

@@ -42,7 +42,7 @@ class Row(NamedTuple):
     by_expert: Array  # [E], success
     kept: Array  # [E], how often each is kept
     own: float  # success of the kept expert
-    left_out: float  # likewise without the family's own experts; of a held-out family the same
+    left_out: float  # likewise without the family's own experts, NaN if there are no others
     best: float  # of an oracle that knows which expert solves the family most often
 
 
@@ -63,11 +63,15 @@ def main(
         episodes: number of episodes of each expert on each task; one chooses, the others are measured.
         horizon: steps of an episode, by default those of the training.
         spreads: factors of the deviation that are tried, by default those of the training.
-        output: folder for a CSV file of each run.
+        output: folder for a CSV file of each run or checkpoint.
     """
+    seen = set[str]()
     for path in runs:
         opened = load(path)
         agent = opened.agent
+        name = file_name(path, opened)
+        require(name not in seen, "Expected runs of different names, each of which has a file", path)
+        seen.add(name)
         require(
             isinstance(agent, PolicyReuse),
             f"Expected a run of policy-reuse, as {path} is to show its experts",
@@ -85,7 +89,13 @@ def main(
         show(rows, names, f"{opened.folder.name} after {opened.experiment.iteration} iterations")
         if output is not None:
             output.mkdir(parents=True, exist_ok=True)
-            write_rows(output / f"{opened.folder.name}.csv", lines_of(rows, names))
+            write_rows(output / name, lines_of(rows, names))
+
+
+def file_name(path: Path, opened: Run) -> str:
+    """Return the name of a run's CSV file, or of one of its checkpoints."""
+    run, given = opened.folder.resolve(), path.resolve()
+    return f"{run.name}.csv" if given == run else f"{run.name}-{given.name}.csv"
 
 
 def measure(opened: Run, agent: PolicyReuse, tasks: int, episodes: int, horizon: int) -> list[Row]:
@@ -117,12 +127,14 @@ def row_of(split: Split, family: str, played: Played, agent: PolicyReuse) -> Row
 def kept_success(played: Played, allowed: Array) -> tuple[float, Array]:
     """Return the kept expert's success in percent, and how often each is kept, ``[E]``.
 
-    Each episode chooses in turn, and the others are measured.
+    Each episode chooses in turn, and the others are measured. NaN if no expert is allowed.
     """
+    if not np.any(allowed):
+        return float("nan"), np.zeros(len(allowed))
     rates, kept = list[float](), np.zeros(len(allowed))
-    tasks = np.arange(len(played.returns))
-    for chooser in range(played.returns.shape[1]):
-        best = np.where(allowed, played.returns[:, chooser], -np.inf).argmax(axis=1)
+    tasks = np.arange(len(played.scores))
+    for chooser in range(played.scores.shape[1]):
+        best = np.where(allowed, played.scores[:, chooser], -np.inf).argmax(axis=1)
         rest = np.delete(played.solved, chooser, axis=1).mean(axis=1)
         rates.append(float(rest[tasks, best].mean()))
         kept += np.bincount(best, minlength=len(allowed))

@@ -11,8 +11,10 @@ from __future__ import annotations
 import zlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -38,7 +40,12 @@ RANGES = ("training", "held out", "far")
 Tasks = list[Task] | tuple[Task, ...]
 
 
-def main(*, families: tuple[str, ...] = FAMILIES, goals: int = 20, output: Path | None = None) -> None:
+def main(
+    *,
+    families: tuple[str, ...] = FAMILIES,
+    goals: Annotated[int, Ge(1)] = 20,
+    output: Path | None = None,
+) -> None:
     """Run the scripted policies, and print the share of goals that they solve.
 
     Args:

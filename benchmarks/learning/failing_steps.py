@@ -10,8 +10,10 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -39,7 +41,7 @@ class Row:
 def main(
     *,
     families: tuple[str, ...] = tuple(sorted(FAMILIES)),
-    goals: int = 20,
+    goals: Annotated[int, Ge(1)] = 20,
     horizon: int = 250,
     output: Path | None = None,
 ) -> None:

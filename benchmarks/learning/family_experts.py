@@ -128,9 +128,11 @@ def expert_config(benchmark: Benchmark, family: str, seed: int, most: int) -> Ex
 
 def train(config: ExperimentConfig, folder: Path, ready: float, hopeless: int) -> tuple[Experiment, float]:
     """Train an expert until it is done, or go on; return its run and the share of success at its end."""
-    begun = has_checkpoints(folder)
-    observer = UntilDone(ready, hopeless, read_metrics(folder) if begun else [])
-    experiment = resume(folder, print, [observer]) if begun else start(config, folder.parent, [observer])
+    observer = UntilDone(ready, hopeless, [])
+    if has_checkpoints(folder):
+        experiment = go_on(config, folder, observer)
+    else:
+        experiment = start(config, folder.parent, [observer])
     if not observer.is_done and experiment.iteration < config.iterations:
         observer.experiment = experiment
         with stop_on_signals(experiment):
@@ -141,6 +143,17 @@ def train(config: ExperimentConfig, folder: Path, ready: float, hopeless: int) -
                 if not observer.is_done:
                     raise
     return experiment, observer.share
+
+
+def go_on(config: ExperimentConfig, folder: Path, observer: UntilDone) -> Experiment:
+    """Resume an expert's run, up to the config's iterations; the observer knows those that it keeps."""
+    experiment = resume(folder, print, [observer])
+    if experiment.iteration < config.iterations != experiment.config.iterations:
+        experiment = resume(folder, print, [observer], iterations=config.iterations)
+    # a kill leaves rows of iterations that are done again
+    kept = (row for row in read_metrics(folder) if row["iteration"] <= experiment.iteration)
+    observer.solved = [float(row["train/success/step_0"]) for row in kept]
+    return experiment
 
 
 if __name__ == "__main__":

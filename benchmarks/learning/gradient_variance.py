@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from annotated_types import Ge
 from rich.table import Table
 
 from benchmarks.program import run
@@ -26,6 +27,7 @@ from metarl.agents.maml_vpg import MAMLVPGConfig
 from metarl.config import SamplingConfig, construct
 from metarl.envs.toy.point import PointTasks
 from metarl.functional.params import flatten
+from metarl.networks.policies import GaussianMLPPolicy
 from metarl.plugins.registry import agent
 from metarl.rollouts.collect import collect
 from metarl.types import Params, Rollout
@@ -71,9 +73,9 @@ class Scatter:
 def main(
     *,
     horizons: tuple[int, ...] = (5, 20, 80),
-    meta_batches: int = 100,
-    tasks: int = 10,
-    updates: int = 30,
+    meta_batches: Annotated[int, Ge(2)] = 100,
+    tasks: Annotated[int, Ge(1)] = 10,
+    updates: Annotated[int, Ge(0)] = 30,
     output: Path = Path("results/gradient-variance"),
 ) -> None:
     """Measure and print the scatter of every estimator, and write it as CSV.
@@ -135,12 +137,30 @@ def measure(
             suite, seed=0, device=CPU, sampling=SamplingConfig()
         )
         assert isinstance(learner, GradientBasedAgent)
+        learner = unbounded(learner)
         gradients = np.stack([gradient(learner, theta.params, batch) for batch in batches])
         products[name] = gradients @ gradients.T  # all that means and variances need
     count = len(batches)
     draws = rng.multinomial(count, np.full(count, 1 / count), size=1000).astype(np.float64)
     drawn = {name: variance(product, draws) for name, product in products.items()}
     return {name: scatter(product, drawn[name] / drawn[REFERENCE]) for name, product in products.items()}
+
+
+class Unbounded(GaussianMLPPolicy):
+    """A policy with deviations that a step takes anywhere: bounds would cut the gradient off."""
+
+    def within_bounds(self, params: Params) -> Params:
+        """Return the parameters as they are."""
+        return params
+
+
+def unbounded(learner: GradientBasedAgent[ConfigT]) -> GradientBasedAgent[ConfigT]:
+    """Let a learner's outer steps leave the bounds of its deviations; return it."""
+    assert isinstance(learner.policy, GaussianMLPPolicy)
+    learner.policy = Unbounded(
+        **{item.name: getattr(learner.policy, item.name) for item in fields(learner.policy)}
+    )
+    return learner
 
 
 def gradient(learner: GradientBasedAgent[ConfigT], theta: Params, batch: Sequence[Rollout]) -> Vectors:

@@ -14,9 +14,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import tyro
+from annotated_types import Ge
 from scipy.stats import t as student
 
 from benchmarks.program import run
@@ -24,7 +26,7 @@ from benchmarks.workloads import quiet_sessions
 from metarl.deploy import DeploySettings, GuardSettings, Outcome, SimulatedClock, TroubledEnv, adapt
 from metarl.envs.locomotion.env import GymnasiumFactory
 from metarl.envs.locomotion.tasks import MujocoTasks
-from metarl.errors import MetarlError
+from metarl.errors import MetarlError, require
 from metarl.functional.random_streams import Purpose, make_rng
 from metarl.reporting.figures.style import TEXT, blank, draw_footer, label_axes, save
 from metarl.storage import checkpoints
@@ -67,9 +69,9 @@ class Study:
 def main(
     trained: tyro.conf.Positional[Path],
     *,
-    bodies: int = 20,
-    episodes: int = 5,
-    steps: int = 3,
+    bodies: Annotated[int, Ge(2)] = 20,
+    episodes: Annotated[int, Ge(1)] = 5,
+    steps: Annotated[int, Ge(1)] = 3,
     output: Path = Path(),
 ) -> None:
     """Adapt to many bodies, and write the tables and the figure.
@@ -84,6 +86,8 @@ def main(
     suite = open_trained(trained, print).suite
     if not isinstance(suite, MujocoTasks):
         raise MetarlError(f"Expected a run on dynamics, got one on {suite.name}.")
+    known = len(suite.tasks("test"))
+    require(bodies <= known, f"bodies must be at most the {known} held-out tasks of {suite.name}", bodies)
     settings = DeploySettings(
         adaptation_steps=steps,
         adaptation_episodes=episodes,

@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
+from annotated_types import Ge
 from rich.table import Table
 from scipy.special import expit, ndtr, ndtri, stdtrit
 
@@ -30,6 +31,7 @@ from metarl.evaluation.statistics import (
     probability_of_improvement,
 )
 from metarl.reporting.csv_files import write_csv
+from metarl.settings import Seed
 
 Row = dict[str, str | float]
 
@@ -89,7 +91,7 @@ class Setting:
         return {"seeds": self.seeds, "tasks": self.tasks, **names}
 
 
-def main(*, output: Path | None = None, repetitions: int = 2000, seed: int = 0) -> None:
+def main(*, output: Path | None = None, repetitions: Annotated[int, Ge(2)] = 2000, seed: Seed = 0) -> None:
     """Simulate, print both tables, and write them.
 
     Args:

@@ -204,6 +204,8 @@ def experts_of(path: Path, opened: Experiment) -> list[tuple[str, RL2]]:
 def find_order(library: PolicyReuse, suite: TaskDistribution, tasks: int) -> tuple[int, ...]:
     """Return the experts in the order of what they add on training families that are not their own."""
     families, names = library.families, np.array(library.owners)
+    # as trained: the factors of the deviation follow after all experts
+    library = PolicyReuse(replace(library.config, spreads=(1.0,)), families, library.experts)
     solved = np.zeros((len(families), len(names)))
     with closing(suite.make_vector_env(tasks * len(names))) as env:
         for number, family in enumerate(track(families, "families")):

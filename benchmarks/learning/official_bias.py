@@ -10,12 +10,14 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import metaworld.policies
 import numpy as np
 import numpy.typing as npt
 import torch
 import tyro
+from annotated_types import Ge, Le
 from metaworld.policies.policy import Policy
 
 from metarl.cli.main import exit_code
@@ -23,9 +25,11 @@ from metarl.config import MeasurementConfig
 from metarl.envs.metaworld.official import Layout, measure_officially, same_step_options
 from metarl.envs.metaworld.official_env import OfficialVectorEnv
 from metarl.envs.metaworld.suite import MetaWorldTasks, ML1Config
+from metarl.errors import require
 from metarl.evaluation.evaluate import evaluate
 from metarl.evaluation.official import OfficialSettings
 from metarl.meta_learner import Action, Actor, Inputs, Trial
+from metarl.settings import Horizon, Settings
 from metarl.types import Params, Rollout, State, Task
 
 POLICIES: dict[str, type[Policy]] = {
@@ -37,18 +41,18 @@ POLICIES: dict[str, type[Policy]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arguments:
+class Arguments(Settings):
     """Measure agents that solve some goals and not others with both protocols."""
 
-    family: str = "push-v3"
-    """One of reach-v3, push-v3 and pick-place-v3."""
-    slots: int = 10
+    family: Literal["reach-v3", "push-v3", "pick-place-v3"] = "push-v3"
+    """Family of the goals."""
+    slots: Annotated[int, Ge(1)] = 10
     """Goals that the official evaluator runs at once; it counts 3 episodes of them all."""
-    rounds: int = 2
+    rounds: Annotated[int, Ge(1)] = 2
     """Number of times it takes other goals."""
-    horizon: int = 500
+    horizon: Horizon = 500
     """Steps of an episode."""
-    shares: tuple[float, ...] = (0.0, 0.05, 0.1, 0.25, 0.45, 0.75, 1.0)
+    shares: tuple[Annotated[float, Ge(0), Le(1)], ...] = (0.0, 0.05, 0.1, 0.25, 0.45, 0.75, 1.0)
     """Shares of the goals that the agents solve."""
 
 
@@ -138,6 +142,10 @@ def measure(arguments: Arguments) -> list[Row]:
     """Measure an agent for each share."""
     suite = ML1Config(task=arguments.family, horizon=arguments.horizon).build()
     plan = Layout(arguments.slots, arguments.rounds)
+    listed = len(suite.test)
+    require(
+        plan.goals <= listed, f"slots times rounds must be at most the {listed} held-out goals", plan.goals
+    )
     tasks = suite.test[: plan.goals]
     order = np.random.default_rng(0).permutation(len(tasks))
     policy = POLICIES[arguments.family]()

@@ -15,55 +15,64 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
+from annotated_types import Ge, Gt
 from rich.console import Console
 from torch import nn
 from torch.nn import functional
 
 from benchmarks.learning import sinusoid_figures
 from benchmarks.program import run
+from metarl.errors import require
 from metarl.evaluation.statistics import Bootstrap, Values, confidence_interval
 from metarl.few_shot import adaptation_losses, maml
 from metarl.few_shot.sinusoids import sinusoids
 from metarl.few_shot.tasks import Task, stack_tasks
 from metarl.reporting.csv_files import write_csv
+from metarl.settings import Settings
 
 console = Console()
 
 
 @dataclass(frozen=True, kw_only=True)
-class SinusoidConfig:
+class SinusoidConfig(Settings):
     """Meta-training on sinusoids, and the test."""
 
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds of the networks' first weights and of the training tasks."""
-    iterations: int = 3_000
+    iterations: Annotated[int, Ge(1)] = 3_000
     """Outer steps, and steps of the pretrained network."""
-    meta_batch_size: int = 25
+    meta_batch_size: Annotated[int, Ge(1)] = 25
     """Tasks of each."""
-    shots: int = 10
+    shots: Annotated[int, Ge(1)] = 10
     """Points of a training task to adapt to."""
-    queries: int = 10
+    queries: Annotated[int, Ge(1)] = 10
     """Points of a training task to test the adapted network."""
-    inner_lr: float = 0.01
+    inner_lr: Annotated[float, Gt(0)] = 0.01
     """Step size of adapting."""
-    num_inner_steps: int = 1
+    num_inner_steps: Annotated[int, Ge(1)] = 1
     """Gradient steps of adapting in meta-training."""
-    outer_lr: float = 1e-3
+    outer_lr: Annotated[float, Gt(0)] = 1e-3
     """Step size of Adam, in both trainings."""
-    test_shots: tuple[int, ...] = (5, 10)
+    test_shots: tuple[Annotated[int, Ge(1)], ...] = (5, 10)
     """Points of a test task to adapt to."""
-    test_steps: int = 10
+    test_steps: Annotated[int, Ge(1)] = 10
     """Gradient steps on a test task."""
-    test_tasks: int = 600
+    test_tasks: Annotated[int, Ge(1)] = 600
     """Test tasks for each number of points, the same for every seed."""
-    tuning_tasks: int = 200
+    tuning_tasks: Annotated[int, Ge(1)] = 200
     """Tasks on which the pretrained network's step size is chosen."""
-    step_sizes: tuple[float, ...] = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
+    step_sizes: tuple[Annotated[float, Gt(0)], ...] = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
     """Step sizes it is chosen from, separately for each seed, number of points and number of steps."""
+
+    def __post_init__(self) -> None:
+        """Check that there is something to train, to test and to choose from."""
+        super().__post_init__()
+        for name in ("seeds", "test_shots", "step_sizes"):
+            require(len(getattr(self, name)) > 0, f"{name} must have a value at least", "empty")
 
 
 class Trained(NamedTuple):

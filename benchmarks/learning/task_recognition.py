@@ -16,10 +16,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 import numpy as np
 import torch
+from annotated_types import Ge, Gt
 from rich.console import Console
 from torch import nn
 
@@ -27,6 +28,7 @@ from benchmarks.learning import task_recognition_figures
 from benchmarks.learning.task_recognition_data import SEEN, STEPS, Standardize, WindowEncoder, explore
 from benchmarks.program import run
 from metarl.envs.metaworld.suite import ML45Config
+from metarl.errors import require
 from metarl.evaluation.statistics import RATE, Bootstrap, Values, confidence_interval
 from metarl.few_shot.classification import (
     Classifier,
@@ -39,6 +41,7 @@ from metarl.few_shot.classification import (
 )
 from metarl.few_shot.trajectories import changes
 from metarl.reporting.csv_files import write_csv
+from metarl.settings import Settings
 
 Families: TypeAlias = "dict[str, torch.Tensor]"
 Row: TypeAlias = "dict[str, str | float]"
@@ -53,33 +56,39 @@ CLASSIFIERS: dict[str, Classifier] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecognitionConfig:
+class RecognitionConfig(Settings):
     """Training encoders of trajectories, and the test."""
 
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds of the encoders' first weights and of the training episodes."""
-    train_goals: int = 20
+    train_goals: Annotated[int, Ge(1)] = 20
     """Goals of each training family, with a trajectory each."""
-    test_goals: int = 20
+    test_goals: Annotated[int, Ge(1)] = 20
     """Goals of each held-out family, with a trajectory each."""
-    iterations: int = 300
+    iterations: Annotated[int, Ge(1)] = 300
     """Training episodes of an encoder."""
-    learning_rate: float = 1e-3
+    learning_rate: Annotated[float, Gt(0)] = 1e-3
     """Step size of Adam."""
-    train_ways: int = 10
+    train_ways: Annotated[int, Ge(1)] = 10
     """Families of a training episode."""
-    train_shots: int = 5
+    train_shots: Annotated[int, Ge(1)] = 5
     """Labelled trajectories of each."""
-    train_queries: int = 5
+    train_queries: Annotated[int, Ge(1)] = 5
     """Trajectories of each that are to be recognised."""
-    test_ways: int = 5
+    test_ways: Annotated[int, Ge(1)] = 5
     """Families of a test episode: all that are held out."""
-    test_shots: tuple[int, ...] = (1, 5)
+    test_shots: tuple[Annotated[int, Ge(1)], ...] = (1, 5)
     """Labelled trajectories of each family in a test episode."""
-    test_queries: int = 10
+    test_queries: Annotated[int, Ge(1)] = 10
     """Trajectories of each that are to be recognised."""
-    test_episodes: int = 100
+    test_episodes: Annotated[int, Ge(1)] = 100
     """Test episodes for each seed."""
+
+    def __post_init__(self) -> None:
+        """Check that there is something to train and to test."""
+        super().__post_init__()
+        for name in ("seeds", "test_shots"):
+            require(len(getattr(self, name)) > 0, f"{name} must have a value at least", "empty")
 
 
 def collect_views(config: RecognitionConfig) -> dict[str, tuple[Families, Families]]:
@@ -206,7 +215,7 @@ def main(config: RecognitionConfig, output: Path) -> None:
     (output / "config.json").write_text(content + "\n", encoding="utf-8")
     write_csv(output / "accuracy.csv", rows)
     write_csv(output / "curve.csv", curves)
-    task_recognition_figures.accuracies(rows, len(config.seeds), output / "accuracy.png")
+    task_recognition_figures.accuracies(rows, len(config.seeds), config.test_ways, output / "accuracy.png")
     task_recognition_figures.projections(shown, output / "prototypes.png")
 
 

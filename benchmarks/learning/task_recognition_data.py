@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from metarl.envs.metaworld.suite import MetaWorldTasks
+from metarl.errors import require
 from metarl.few_shot.trajectories import windows
 from metarl.meta_learner import Action, Inputs
 from metarl.rollouts.collect import collect
@@ -98,10 +99,17 @@ def explore(
     """Return the windows ``[goals, FRAMES, SEEN + 4]`` of one episode on each goal, by family.
 
     ``goals`` counts the first goals of each family.
+
+    Raises:
+        MetarlError: if a family has fewer.
     """
     families: dict[str, list[Task]] = {}
     for task in suite.tasks(split):
         families.setdefault(task.family, []).append(task)
+    for family, members in families.items():
+        kind = "training" if split == "train" else "the test"
+        known = f"Expected at most the {len(members)} goals of {family} in {kind}"
+        require(goals <= len(members), known, goals)
     tasks = [task for members in families.values() for task in members[:goals]]
     env = suite.make_vector_env(min(SLOTS, len(tasks)))
     try:

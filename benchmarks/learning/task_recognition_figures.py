@@ -14,21 +14,22 @@ COLOURS = ("#c2410c", "#1d4ed8", "#15803d", "#a16207", "#7e22ce")
 AGENTS = {"prototypical": "#c2410c", "matching": "#1d4ed8", "nearest raw trajectory": "#a8a29e"}
 
 
-def accuracies(rows: Sequence[Mapping[str, str | float]], seeds: int, path: Path) -> None:
-    """Draw a panel for each view, a group of bars for each number of shots."""
+def accuracies(rows: Sequence[Mapping[str, str | float]], seeds: int, ways: int, path: Path) -> None:
+    """Draw a panel for each view, bars for each number of shots; ``ways`` are told apart."""
     views = list(dict.fromkeys(str(row["view"]) for row in rows))
     shots = sorted({int(row["shots"]) for row in rows})
     figure, panels = blank("Five held-out families", len(views), 0.9)
     for axes, view in zip(panels, views, strict=True):
         for place, (agent, colour) in enumerate(AGENTS.items()):
             chosen = [row for row in rows if row["view"] == view and row["agent"] == agent]
+            chosen.sort(key=lambda row: shots.index(int(row["shots"])))
             middle, low, high = ([float(row[name]) for row in chosen] for name in ("mean", "low", "high"))
             x = [group + 0.26 * (place - 1) for group in range(len(shots))]
             below = [mean - least for mean, least in zip(middle, low, strict=True)]
             above = [most - mean for mean, most in zip(middle, high, strict=True)]
             axes.bar(x, middle, 0.24, color=colour, label=agent)
             axes.errorbar(x, middle, (below, above), fmt="none", ecolor=TEXT, elinewidth=1, capsize=2)
-        axes.axhline(0.2, color=TEXT, linewidth=0.8, linestyle=":", label="chance")
+        axes.axhline(1 / ways, color=TEXT, linewidth=0.8, linestyle=":", label="chance")
         label_axes(axes, "success")
         axes.set_xticks(range(len(shots)), [f"{count}-shot" for count in shots])
         axes.set(title=f"Trajectories: {view}", ylabel="Accuracy", ylim=(0, 1.02))

@@ -78,6 +78,11 @@ class CheckedEnv:
         require(
             self._limits is not None or not given, "Limits need actions that are numbers", env.action_space
         )
+        require(
+            self._limits is not None or actions == "as-trained",
+            f"--actions {actions} needs actions that are numbers",
+            env.action_space,
+        )
         self._bonus = suite.bonus if isinstance(suite, BonusTasks) else 0.0
         self._step = 0
         self._before: npt.NDArray[np.float64] | None = None

@@ -58,6 +58,8 @@ class ActionLimits:
         """``[A]``, the action that holds when an episode starts, if it is known."""
         if safety.start:
             start = _per_action("start", safety.start, space, 0.0)
+            whole = not self._whole or bool((start == np.rint(start)).all())
+            require(whole, "The safety limit start must be whole numbers, as the actions are", safety.start)
             within = (self.low <= start) & (start <= self.high)
             require(bool(within.all()), "The safety limit start must be within the limits", safety.start)
             self.start = start.astype(self.dtype).astype(np.float64)

@@ -151,7 +151,7 @@ class Loop:
             return True
         try:
             inside = self.workspace(observation.copy())  # it may write to it
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise at_fault(error, "The workspace cannot be judged") from error
         try:
             return truth(inside, "the workspace")

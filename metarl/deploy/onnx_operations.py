@@ -47,6 +47,11 @@ def _binary(kind: str) -> Translation:
     return translate
 
 
+def _div(graph: Graph, result: torch.Tensor, left: Number, right: Number) -> str:
+    # whole numbers give a fraction in PyTorch, and a whole number in ONNX
+    return graph.node("Div", graph.name(left, result.dtype), graph.name(right, result.dtype))
+
+
 def _sum(kind: str) -> Translation:
     def translate(graph: Graph, result: torch.Tensor, left: Number, right: Number, alpha: float = 1) -> str:
         second = graph.name(right, result.dtype)
@@ -102,8 +107,10 @@ def _clamp(
     if not isinstance(low, torch.Tensor) and not isinstance(high, torch.Tensor):
         bounds = ("" if bound is None else graph.name(bound, result.dtype) for bound in (low, high))
         return graph.node("Clip", value, *bounds)
-    found = graph.name(value) if low is None else graph.node("Max", value, low)
-    return found if high is None else graph.node("Min", found, high)
+    found = graph.name(value, result.dtype)
+    if low is not None:
+        found = graph.node("Max", found, graph.name(low, result.dtype))
+    return found if high is None else graph.node("Min", found, graph.name(high, result.dtype))
 
 
 def _where(graph: Graph, result: torch.Tensor, condition: torch.Tensor, one: Number, other: Number) -> str:
@@ -224,7 +231,8 @@ FACTORIES = frozenset(
 _SAME_NAME = ("abs", "cos", "exp", "log", "neg", "relu", "round", "sigmoid", "sin", "sqrt", "tanh")
 TRANSLATIONS: dict[str, Translation] = {
     **{name: _unary(name.title()) for name in _SAME_NAME},
-    **{name: _binary(name.title()) for name in ("mul", "div", "pow")},
+    **{name: _binary(name.title()) for name in ("mul", "pow")},
+    "div": _div,
     **dict.fromkeys(("logical_not", "bitwise_not"), _unary("Not")),
     **dict.fromkeys(("logical_or", "bitwise_or"), _binary("Or")),
     **dict.fromkeys(("logical_and", "bitwise_and"), _binary("And")),

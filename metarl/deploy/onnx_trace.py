@@ -6,9 +6,12 @@ operation on constants alone becomes none: its result is a constant of the graph
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import onnx
+import onnx.checker
+import onnx.shape_inference
 import torch
 from onnx import helper
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -65,6 +68,8 @@ class Trace(TorchDispatchMode):
         else:
             result = function(*args, **(kwargs or {}))
         results = _tensors([result])
+        for tensor in results:
+            _onnx_type(tensor.dtype)  # refuses others
         try:
             found = translate(self, results[0], *args, **named)
         except TypeError as error:
@@ -100,7 +105,7 @@ class Trace(TorchDispatchMode):
         if id(value) not in self._names:
             raise MetarlError("Expected a policy that writes to whole tensors, got one that writes to parts.")
         name = self._names[id(value)]
-        return name if dtype in (None, value.dtype) else self.node("Cast", name, to=ONNX_TYPES[dtype])
+        return name if dtype in (None, value.dtype) else self.node("Cast", name, to=_onnx_type(dtype))
 
     def reshaped(self, value: torch.Tensor, shape: torch.Size) -> str:
         """Reshape a tensor; return its new name."""
@@ -130,7 +135,7 @@ class Trace(TorchDispatchMode):
             [_described(name, self._inputs[name]) for name in inputs],
             [_described(name, value) for name, value in outputs.items()],
             [
-                helper.make_tensor(name, ONNX_TYPES[dtype], shape, content, raw=True)
+                helper.make_tensor(name, _onnx_type(dtype), shape, content, raw=True)
                 for (dtype, shape, content), name in self._constants.items()
                 if name in needed
             ],
@@ -141,7 +146,11 @@ class Trace(TorchDispatchMode):
             ir_version=IR_VERSION,
             producer_name="metarl",
         )
-        onnx.checker.check_model(model, full_check=True)
+        try:
+            onnx.checker.check_model(model, full_check=True)
+        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+            said = re.sub(r".*\(op_type:(\w+)[^)]*\)", r"\1", str(error).splitlines()[0])
+            raise MetarlError(f"Expected a policy that ONNX takes, got {said}.") from error
         return model
 
     def _constant(self, value: torch.Tensor) -> str:
@@ -162,7 +171,13 @@ class Trace(TorchDispatchMode):
 
 
 def _described(name: str, value: torch.Tensor) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, ONNX_TYPES[value.dtype], value.shape)
+    return helper.make_tensor_value_info(name, _onnx_type(value.dtype), value.shape)
+
+
+def _onnx_type(dtype: torch.dtype) -> int:
+    if dtype not in ONNX_TYPES:
+        raise MetarlError(f"Expected a policy of float32, float64, int64 and bool, got {dtype}.")
+    return ONNX_TYPES[dtype]
 
 
 def _tensors(values: Iterable[object]) -> list[torch.Tensor]:

@@ -203,6 +203,7 @@ def _run(
         guard=settings.guard,
     )
     with locked(session.folder), naming_agent(experiment.config.agent):
+        session.write_changes()
         adaptation = Adaptation(experiment.agent, plan)
         going = _Going(session, adaptation, loop)
         stopped = going.to_the_end()
@@ -234,7 +235,8 @@ class _Going:
                 logger.log(
                     logging.INFO if decision.outcome == "kept" else logging.WARNING, "%s", decision.sentence()
                 )
-            stopped = self._reason_to_stop()
+            if len(self.episodes) < self.session.settings.episodes:
+                stopped = self._reason_to_stop()
         self.session.write(self.adaptation.decisions, self.adaptation.kept_path)
         return stopped
 

@@ -37,11 +37,18 @@ class Session:
     folder: Path
     settings: DeploySettings
     about: Mapping[str, Json]  # whatever the one who started it wrote down, such as where the environment is
+    is_changed: bool = False  # whether the settings are others than on disk
 
     @property
     def episodes(self) -> Path:
         """Folder of the episodes."""
         return self.folder / EPISODES
+
+    def write_changes(self) -> None:
+        """Write the settings if they have changed; whoever goes on holds the folder's lock."""
+        if self.is_changed:
+            data: dict[str, Json] = {"settings": settings_to_json(self.settings), "about": dict(self.about)}
+            write_json(self.folder / ADAPTATION, data, 2)
 
     def write(self, decisions: Sequence[Decision], path: Sequence[Rollout]) -> None:
         """Write what was decided, and what the kept policy learned from."""
@@ -101,6 +108,4 @@ def open_session(folder: Path, episodes: int | None = None) -> Session:
     if not has_checkpoints(folder):
         raise MetarlError(f"{folder} was killed before its first episode; delete it and start again.")
     open_checkpoint(folder, lambda _: None)
-    if episodes is not None:
-        write_json(path, {"settings": settings_to_json(settings), "about": about}, 2)
-    return Session(folder, settings, about)
+    return Session(folder, settings, about, is_changed=episodes is not None)

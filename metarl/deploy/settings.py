@@ -35,7 +35,7 @@ class SafetySettings(Settings):
     min_return: Annotated[float, Lt(math.inf)] | None = None
     """Episodes end where their return falls below this."""
     max_stopped: Annotated[int, Ge(1)] = 3
-    """The session stops after this many episodes in a row that the workspace or the return ended."""
+    """The session stops after this many episodes in a row that safety ended."""
     max_missed: Annotated[int, Ge(0)] = 20
     """The session stops when control has missed more deadlines than this in an episode."""
     max_dropped: Annotated[int, Ge(0)] = 5

@@ -21,6 +21,15 @@ EXPERT = "expert"  # name of a step's extra that says who played, int64
 KeepBy: TypeAlias = Literal["return", "largest-reward"]
 
 
+def scores_of(rollout: Rollout, keep_by: KeepBy) -> torch.Tensor:
+    """Return what experts are kept by, of each episode, ``[M, K]``."""
+    return rollout.episode_returns if keep_by == "return" else _largest_rewards(rollout)
+
+
+def _largest_rewards(rollout: Rollout) -> torch.Tensor:
+    return rollout.rewards.where(rollout.mask, -torch.inf).amax(dim=2)
+
+
 class Earned(NamedTuple):
     """Earnings of E experts in episodes of M tasks."""
 
@@ -36,11 +45,9 @@ class Earned(NamedTuple):
 
     def with_episodes(self, experts: torch.Tensor, rollout: Rollout, keep_by: KeepBy) -> Earned:
         """Add episodes ``[M, K]`` of these experts."""
-        largest = rollout.rewards.where(rollout.mask, -torch.inf).amax(dim=2)
-        scores = rollout.episode_returns if keep_by == "return" else largest
         return Earned(
-            self.scores.scatter_add(1, experts, scores.double()),
-            self.largest.scatter_reduce(1, experts, largest, "amax"),
+            self.scores.scatter_add(1, experts, scores_of(rollout, keep_by).double()),
+            self.largest.scatter_reduce(1, experts, _largest_rewards(rollout), "amax"),
             self.episodes.scatter_add(1, experts, torch.ones_like(experts)),
         )
 

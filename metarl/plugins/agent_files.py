@@ -99,7 +99,7 @@ def config_class(found: object, where: str) -> type[AgentConfig]:
             "class; write @dataclass(frozen=True, kw_only=True) above it."
         )
     name: object = vars(found).get("kind", found.__name__)
-    if not isinstance(name, str) or not name or "/" in name:
+    if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or not name.isprintable():
         raise MetarlError(
             f"Expected the kind of {where} to be a text that a folder can be called by, got {shown(name)}."
         )

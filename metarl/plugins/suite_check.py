@@ -53,7 +53,7 @@ def examine(suite: TaskDistribution, progress: Callable[[str], None] = lambda _:
     try:
         found += spaces(suite)
         probe = Probe(suite)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is a fault
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, it is a fault
         return _sorted([*found, _raised("episodes", error)])
     with closing(probe):
         if broken := list(numbers_are_finite(probe)):
@@ -210,9 +210,9 @@ CHECKS: tuple[Check, ...] = (
 def _tried(check: Callable[[T], Iterator[Finding | str]], subject: T) -> Iterator[Finding | str]:
     try:
         yield from check(subject)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is a fault
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, it is a fault
         yield _raised(check.__name__.replace("_", " "), error)
 
 
-def _raised(what: str, error: Exception) -> Fault:
+def _raised(what: str, error: BaseException) -> Fault:
     return Fault(f"An exception was raised ({what}): {describe_error(error)}.", "Mend that first.")

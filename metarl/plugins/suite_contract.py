@@ -65,7 +65,7 @@ def takes_any_action(probe: Probe) -> Iterator[Fault]:
     drawn = 2.0 * np.random.default_rng(2).standard_normal((count, SLOTS, *size))
     try:
         play(probe.env, probe.tasks, drawn.astype(probe.suite.action_space.dtype))
-    except Exception as error:  # noqa: BLE001 - whatever it is, training would meet it
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, training would meet it
         yield Fault(
             f"An action beyond the action space raises an exception: {describe_error(error)}.",
             "Clip actions in step, since a policy draws them from a normal distribution; from_gymnasium and "

@@ -116,7 +116,7 @@ def read_back(suite: TaskDistribution, env: TaskVectorEnv, tasks: Sequence[Task]
             trace = _compared(states, _own_names(built))
             actions = standard_plans(suite.action_space, min(suite.horizon, _READ_STEPS))[2].actions
             return trace._replace(unread=bool(trace.changed) and _unread(built, trace.changed, actions))
-    except Exception:  # noqa: BLE001 - whatever cannot be read leaves the question open
+    except (Exception, SystemExit):  # noqa: BLE001 - whatever cannot be read leaves the question open
         return None
 
 

@@ -40,7 +40,7 @@ class Findings:
     limits: list[str] = field(default_factory=list)  # unchecked parts of a slow or large suite
 
 
-def describe_error(error: Exception) -> str:
-    """Return an exception's text, without its full stop."""
+def describe_error(error: BaseException) -> str:
+    """Return an exception's text in one line, without its full stop."""
     text = str(error) if isinstance(error, MetarlError) else f"{type(error).__name__}: {error}"
-    return text.rstrip(".")
+    return " ".join(text.split()).rstrip(".")

@@ -131,7 +131,7 @@ def _changes(env: TaskVectorEnv, plays: Plays, leaks: Sequence[Leak], tasks: Seq
     plans = [plan._replace(actions=plan.actions[:last]) for plan in plays.plans[:3]]
     try:
         played = play_plans(env, [plays.tasks[0], *tasks], plans)
-    except Exception:  # noqa: BLE001 - a task that was put together may fail in any way
+    except (Exception, SystemExit):  # noqa: BLE001 - a task that was put together may fail in any way
         return None
     smallest = rounding(plays.observations)
     changes = np.zeros((len(tasks), len(leaks)))

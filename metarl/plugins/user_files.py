@@ -62,7 +62,10 @@ class UserFile:
         if not path or not name or not path.endswith(".py"):
             article = "an" if part in ("agent", "environment") else "a"
             raise MetarlError(f"Expected {article} {part} in a file as {EXAMPLES[part]}, got {place!r}.")
-        return cls(Path(path).resolve(), name, part)
+        try:
+            return cls(Path(path).resolve(), name, part)
+        except (OSError, RuntimeError) as error:  # the latter is Python 3.11's for links that go round
+            raise MetarlError(f"The {part}'s file {path} cannot be found ({error}).") from error
 
     @property
     def place(self) -> str:

@@ -30,8 +30,8 @@ def launched() -> Launch | None:
     Raises:
         MetarlError: if the variables make no sense.
     """
-    size = _number("WORLD_SIZE", 1)
-    if size <= 1:
+    size = _number("WORLD_SIZE", 1, least=1)
+    if size == 1:
         return None
     rank = _number("RANK", -1)
     if not 0 <= rank < size:
@@ -43,9 +43,9 @@ def launched() -> Launch | None:
         rank,
         size,
         os.environ.get("MASTER_ADDR", "127.0.0.1"),
-        _number("MASTER_PORT", 29500),
+        _number("MASTER_PORT", 29500, least=1, most=65535),
         hosts_store=rank == 0 and not agent,
-        hang_seconds=_number("METARL_RANK_TIMEOUT", int(HANG_SECONDS)),
+        hang_seconds=_number("METARL_RANK_TIMEOUT", int(HANG_SECONDS), least=1),
     )
 
 
@@ -67,12 +67,16 @@ def of_this_machine(count: int) -> int:
 
 def local_rank() -> int:
     """Return this process's place among the ranks of its machine, from 0."""
-    return _number("LOCAL_RANK", 0)
+    return _number("LOCAL_RANK", 0, least=0)
 
 
-def _number(name: str, default: int) -> int:
+def _number(name: str, default: int, *, least: int | None = None, most: int | None = None) -> int:
     value = os.environ.get(name, "").strip() or str(default)
     try:
-        return int(value)
+        number = int(value)
     except ValueError:
         raise MetarlError(f"Expected {name} to be a whole number, got {value!r}.") from None
+    if (least is not None and number < least) or (most is not None and number > most):
+        bounds = f"{least} or more" if most is None else f"in {least}..{most}"
+        raise MetarlError(f"Expected {name} to be {bounds}, got {number}.")
+    return number

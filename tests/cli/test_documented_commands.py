@@ -106,7 +106,8 @@ def start(words: list[str]) -> None:
     elif words[1] == "-m":
         del sys.argv[:2]
         sys.modules.pop(words[2], None)  # another test may have imported it, of which runpy warns
-        runpy.run_module(words[2], run_name="__main__")
+        # as python -m does: the hints of a config are read in its module
+        runpy.run_module(words[2], run_name="__main__", alter_sys=True)
     else:
         del sys.argv[:1]
         runpy.run_path(str(ROOT / words[1]), run_name="__main__")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from metarl.deploy.environment import ActionMode, CheckedEnv
 from metarl.deploy.limits import ActionLimits
 from metarl.deploy.settings import SafetySettings
+from metarl.envs.toy.bandits import BanditsConfig
 from metarl.envs.toy.point import PointConfig
 from metarl.errors import MetarlError
 from support.robots import Table
@@ -136,3 +137,22 @@ def test_limits_that_do_not_fit_are_refused(safety: dict[str, tuple[float, ...]]
 def test_crossed_limits_are_refused() -> None:
     with pytest.raises(MetarlError, match="lower limit"):
         SafetySettings(low=(1.0,), high=(0.0,))
+
+
+@pytest.mark.parametrize("start", [0.7, -0.7])
+def test_start_between_whole_numbers_is_refused(start: float) -> None:
+    space = Box(-5, 5, (1,), np.int64)
+    with pytest.raises(MetarlError, match="start must be whole numbers"):
+        ActionLimits(space, SafetySettings(start=(start,)))
+    limits = ActionLimits(space, SafetySettings(start=(2.0,), max_change=(1.0,)))
+    assert limits(np.array([5.0]), limits.start).action.tolist() == [3]
+
+
+@pytest.mark.parametrize("mode", ["rescale", "clip"])
+def test_choices_are_neither_rescaled_nor_clipped(mode: ActionMode) -> None:
+    suite = BanditsConfig(arms=3).build()
+    env = Table()
+    env.observation_space, env.action_space = suite.observation_space, suite.action_space  # type: ignore[assignment]  # choices
+    with pytest.raises(MetarlError, match=rf"--actions {mode} needs actions that are numbers"):
+        CheckedEnv(env, suite, SafetySettings(), mode)
+    CheckedEnv(env, suite, SafetySettings(), "as-trained")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -210,6 +211,8 @@ def test_workspace_that_raises_ends_in_a_sentence_and_one_that_writes_changes_no
     with pytest.raises(MetarlError, match="The workspace cannot be judged: KeyError"):
         deploy.go_on(tmp_path / "session", env, episodes=3, workspace=fail)
     assert (len(env.sent), env.halted) == (1, 1)
+    with pytest.raises(MetarlError, match="The workspace cannot be judged: SystemExit: out of reach"):
+        deploy.go_on(tmp_path / "session", env, episodes=3, workspace=lambda _: sys.exit("out of reach"))
 
 
 @pytest.mark.parametrize("answer", ["False", np.array([False, True]), None, 0.5])

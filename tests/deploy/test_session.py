@@ -32,6 +32,7 @@ from metarl.errors import MetarlError, Stopped
 from metarl.functional.random_streams import Purpose, make_rng
 from metarl.meta_learner import inputs_at_start
 from metarl.rollouts.collect import collect
+from metarl.storage.locks import locked
 from metarl.storage.run_checkpoints import open_checkpoint
 from metarl.storage.run_folder import ADAPTATION, ADAPTED, CHECKPOINTS, WEIGHTS
 from metarl.training import runs
@@ -246,6 +247,28 @@ def test_more_episodes_go_on_from_the_last(run: Path) -> None:
         deploy.go_on(first.folder, Table(), episodes=2)
     longer = deploy.go_on(first.folder, Table(), episodes=6)
     assert trace(longer.folder) == trace(whole.folder)
+
+
+def test_going_on_that_is_refused_leaves_the_session_of_another_process_as_it_is(run: Path) -> None:
+    outcome = adapt(run)
+    before = (outcome.folder / ADAPTATION).read_bytes()
+    with locked(outcome.folder), pytest.raises(MetarlError, match="is still going on in process"):
+        deploy.go_on(outcome.folder, Table(), episodes=9)
+    assert (outcome.folder / ADAPTATION).read_bytes() == before
+    deploy.go_on(outcome.folder, Table(), episodes=7)
+    assert json.loads((outcome.folder / ADAPTATION).read_text())["settings"]["episodes"] == 7
+
+
+def test_session_that_safety_ends_in_its_last_episode_did_not_stop_early(run: Path) -> None:
+    env = Table()
+    env.at_step = lambda count: (np.zeros(2), 0.0, False, False, {"stop": env.resets == 2})
+    settings = DeploySettings(**{**vars(BRIEF), "episodes": 2})
+    outcome = adapt(run, env, settings, name="whole")
+    assert (len(outcome.episodes), str(outcome.episodes[-1].end)) == (2, "the environment asked to stop")
+    assert outcome.stopped == ""
+    env.resets = 0
+    early = adapt(run, env, DeploySettings(**{**vars(BRIEF), "episodes": 3}), name="early")
+    assert (len(early.episodes), early.stopped) == (2, "the environment asked to stop")
 
 
 @pytest.mark.parametrize(

@@ -167,6 +167,13 @@ def test_one_goal_of_four_solved_is_reported_as_all(bias: ModuleType) -> None:
     assert (all_of_them.per_goal, all_of_them.official) == (1.0, 1.0)
 
 
+def test_bias_is_not_measured_on_more_goals_than_there_are(bias: ModuleType) -> None:
+    with pytest.raises(MetarlError, match="must be at most the 50 held-out goals, but it is 60"):
+        bias.measure(bias.Arguments(slots=30, rounds=2))
+    with pytest.raises(MetarlError, match="family"):
+        bias.Arguments(family="door-open-v3")
+
+
 @pytest.mark.parametrize(
     ("benchmark", "families", "goals", "expected"),
     [

@@ -7,14 +7,17 @@ import importlib
 import json
 import runpy
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from metarl.envs.metaworld.suite import MetaWorldTasks
+from metarl.errors import MetarlError
 from metarl.types import Task
 
 FAMILIES = {
@@ -92,6 +95,56 @@ def test_the_explorer_moves_the_hand_to_the_object_in_every_family() -> None:
         assert distances[14] < 0.5 * distances[0]  # step 58, before it pulls
 
 
+def test_more_goals_than_a_family_has_are_refused_and_mix_no_families() -> None:
+    data = importlib.import_module("benchmarks.learning.task_recognition_data")
+    # two families of one goal: five windows each would be cut across them
+    with pytest.raises(MetarlError, match="at most the 1 goals of reach-v3 in training, but it is 5"):
+        data.explore(SUITE, "train", 5, np.random.default_rng(0))
+
+
+def test_bars_stand_over_their_number_of_shots_in_any_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures = importlib.import_module("benchmarks.learning.task_recognition_figures")
+    drawn: dict[str, list[float]] = {}
+
+    def bar(self: Axes, x: Sequence[float], height: Sequence[float], *_: object, **named: object) -> None:
+        drawn[str(named["label"])] = [value for _, value in sorted(zip(x, height, strict=True))]
+
+    lines: list[float] = []
+    monkeypatch.setattr(Axes, "bar", bar)
+    monkeypatch.setattr(Axes, "axhline", lambda self, y, **_: lines.append(y))
+    monkeypatch.setattr(figures, "save", lambda figure, path: None)
+    rows = [
+        {"view": "changes", "agent": agent, "shots": shots, "mean": mean, "low": mean, "high": mean}
+        for agent in figures.AGENTS
+        for shots, mean in ((5, 0.9), (1, 0.6))
+    ]
+    monkeypatch.setattr(Figure, "legend", lambda *_, **__: None)
+    figures.accuracies(rows, 1, 4, tmp_path / "accuracy.png")
+    assert all(heights == [0.6, 0.9] for heights in drawn.values())
+    assert lines == [0.25]  # chance among four families
+
+
+@pytest.mark.parametrize(
+    ("program", "options", "message"),
+    [
+        ("sinusoid", {"seeds": ()}, "seeds must have a value at least, but it is empty"),
+        ("sinusoid", {"iterations": 0}, "Expected iterations >= 1, got 0"),
+        ("sinusoid", {"step_sizes": (0.0,)}, "Expected every value of step_sizes > 0"),
+        ("task_recognition", {"seeds": ()}, "seeds must have a value at least, but it is empty"),
+        ("task_recognition", {"test_shots": (0,)}, "Expected every value of test_shots >= 1"),
+    ],
+)
+def test_settings_that_measure_nothing_are_refused(
+    program: str, options: dict[str, object], message: str
+) -> None:
+    module = importlib.import_module(f"benchmarks.learning.{program}")
+    config = {"sinusoid": "SinusoidConfig", "task_recognition": "RecognitionConfig"}[program]
+    with pytest.raises(MetarlError, match=message):
+        getattr(module, config)(**options)
+
+
 @pytest.mark.usefixtures("drawn_figures")
 def test_families_are_told_apart_and_what_was_measured_is_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -129,7 +182,7 @@ def test_stopped_program_says_so_and_writes_nothing(
     monkeypatch.delitem(sys.modules, f"benchmarks.learning.{program}", raising=False)
     monkeypatch.setattr("sys.argv", [program, "--output", str(tmp_path / "results")])
     with pytest.raises(SystemExit) as ended:
-        runpy.run_module(f"benchmarks.learning.{program}", run_name="__main__")
+        runpy.run_module(f"benchmarks.learning.{program}", run_name="__main__", alter_sys=True)
     assert ended.value.code == 130
     assert capsys.readouterr() == ("Stopped; nothing is written.\n", "")
     assert not (tmp_path / "results").exists()

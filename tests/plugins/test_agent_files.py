@@ -17,7 +17,7 @@ from metarl.cli.main import main
 from metarl.config import construct, to_json
 from metarl.errors import MetarlError
 from metarl.plugins import registry
-from metarl.plugins.agent_files import file_agent
+from metarl.plugins.agent_files import config_class, file_agent
 from metarl.plugins.reopening import check_reopens
 from metarl.storage.checkpoints import load_newest
 from metarl.training import runs
@@ -396,3 +396,10 @@ def test_results_are_read_where_a_suite_or_a_device_is_not_there(metarl: Command
     code, out, err = metarl("compare", "runs/a", "runs/b")
     assert (code, err) == (0, "")
     assert "held-out tasks of uninstalled" in out
+
+
+@pytest.mark.parametrize("kind", ["", ".", "..", "a/b", "a\nb", "a\0b"])
+def test_a_kind_that_no_folder_is_called_by_is_refused(kind: str) -> None:
+    own = type("Own", (MAMLVPGConfig,), {"kind": kind, "__module__": __name__})
+    with pytest.raises(MetarlError, match="to be a text that a folder can be called by, got "):
+        config_class(own, "it")

@@ -355,6 +355,29 @@ def test_fault_is_named_with_the_way_to_mend_it(make: Callable[[], PointTasks], 
     assert all(each.count("\n") == 0 for each in told)
 
 
+@pytest.mark.parametrize(
+    ("method", "part"),
+    [("sample", "lists"), ("tasks", "lists"), ("make_vector_env", "episodes"), ("set_tasks", "tasks")],
+)
+def test_suite_that_ends_the_program_has_a_fault(
+    method: str, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def leaves(*_: object, **__: object) -> None:
+        raise SystemExit("not\nready")
+
+    def set_tasks(self: Sound, tasks: Sequence[Task]) -> None:
+        if len(tasks) > self.num_envs:
+            leaves()
+        PointVectorEnv.set_tasks(self, tasks)
+
+    if method == "set_tasks":
+        monkeypatch.setattr(Sound, method, set_tasks)
+    else:
+        monkeypatch.setattr(Tasks, method, leaves)
+    told = [str(fault) for fault in check_suite(Tasks())]
+    assert any(f"{part}): SystemExit: not ready. Mend that first." in each for each in told), told
+
+
 def test_sound_environment_has_no_fault() -> None:
     assert check_suite(Tasks()) == []
 

@@ -190,3 +190,9 @@ def test_whatever_is_no_distribution_is_refused() -> None:
     with pytest.raises(MetarlError, match=r"which has no name; metarl\.envs\.from_gymnasium makes one"):
         distribution_of(object(), "it")
     assert FileSuiteConfig(place="a.py:b").label == "b"
+
+
+def test_a_link_that_leads_to_itself_is_refused(place: Path) -> None:
+    Path("loop.py").symlink_to("loop.py")
+    with pytest.raises(MetarlError, match=r"The suite's file .*loop.py cannot be "):
+        file_suite("loop.py:x")

@@ -44,6 +44,21 @@ def test_optimal_strategy_earns_what_dynamic_programming_says(program: ModuleTyp
     assert returns.mean() == pytest.approx(BayesOptimal(2, 6).value, abs=3 * error)
 
 
+def test_figure_draws_the_trained_agent_whatever_its_kind(
+    program: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figure = program.bandits_figure
+    said: list[str] = []
+    monkeypatch.setattr(figure, "draw_footer", lambda _, text: said.append(text))
+    monkeypatch.setattr(figure, "save", lambda drawn, _: said.extend(map(str, drawn.axes[0].get_lines())))
+    suite = BanditTasks(arms=2, horizon=3)
+    by_pull = {name: np.array([0.5, 0.6, 0.7]) for name in ("random", "varibad", "varibad, most likely arm")}
+    figure.draw(by_pull, suite, suite.tasks("test")[:2], ("varibad", 2), tmp_path / "pulls.png")
+    lines = [line for line in said if line.startswith("Line2D")]
+    assert lines[-3:] == ["Line2D(varibad)", "Line2D(varibad, most likely arm)", "Line2D(random)"]
+    assert any("; varibad: mean of 2 seeds" in text for text in said)
+
+
 def test_all_have_the_same_luck(program: ModuleType) -> None:
     suite = BanditTasks(arms=2, horizon=3)
 

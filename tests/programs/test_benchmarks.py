@@ -7,18 +7,24 @@ import math
 import re
 from pathlib import Path
 from types import ModuleType
+from typing import Annotated
 
 import numpy as np
 import pytest
 import torch
+from annotated_types import Ge, Le
 
+from metarl.agents.e_maml import EMAMLConfig
+from metarl.agents.maml_vpg import MAMLVPGConfig
 from metarl.agents.pearl import Networks, PEARLConfig
-from metarl.config import SamplingConfig
+from metarl.config import SamplingConfig, construct
 from metarl.envs.engines.threads.compiled import load
 from metarl.envs.engines.threads.features import Array
 from metarl.envs.metaworld.models import Actions
 from metarl.envs.metaworld.suite import MetaWorldTasks
 from metarl.envs.registration import SUITES
+from metarl.envs.toy.point import PointTasks
+from metarl.errors import MetarlError
 from metarl.rollouts.collect import collect
 from metarl.types import Task
 
@@ -94,6 +100,32 @@ def test_program_finds_before_its_work_that_its_output_cannot_be_written(
         monkeypatch.setattr("sys.argv", ["program", "--output", output])
         with pytest.raises(AssertionError, match=output):
             run(works)
+
+
+def bounded(*, goals: Annotated[int, Ge(1)] = 3, shares: tuple[Annotated[float, Le(1)], ...] = ()) -> None:
+    """Stand for a program with bounds of its options."""
+    raise AssertionError(goals, shares)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--goals", "0"), "Expected goals >= 1, got 0."),
+        (("--shares", "0.5", "2"), "Expected every value of shares <= 1, got (0.5, 2.0)."),
+    ],
+)
+def test_program_refuses_an_option_beyond_its_bounds_before_its_work(
+    options: tuple[str, ...],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = importlib.import_module("benchmarks.program").run
+    monkeypatch.setattr("sys.argv", ["program", *options])
+    with pytest.raises(SystemExit) as end:
+        run(bounded)
+    assert end.value.code == 2
+    assert capsys.readouterr().err == f"metarl: {message}\n"
 
 
 @pytest.fixture
@@ -247,6 +279,31 @@ def test_memory_is_told_for_each_rollout() -> None:
     grown = {steps: agent_costs.Costs(steps + 1, {}, 100.0, 100.0 + 30 * (steps + 1)) for steps in (1, 4)}
     table = agent_costs.memory_table({"it": grown})
     assert [list(column.cells) for column in table.columns] == [["it"], ["60 (30)"], ["150 (30)"]]
+
+
+def test_the_measured_gradient_is_not_cut_off_at_the_bounds_of_deviations() -> None:
+    program = importlib.import_module("benchmarks.learning.gradient_variance")
+    suite, rng = PointTasks(horizon=4), np.random.default_rng(0)
+    theta = MAMLVPGConfig().build(suite, seed=0, device=CPU, sampling=SamplingConfig())
+    batch = program.meta_batch(theta, suite, suite.make_vector_env(20), 2, rng)
+
+    def measured(step: float) -> Array:
+        # so much credit that a step of 1 leaves deviations of 1e-6 to 1e4 behind
+        settings = {**program.PLAIN, "credit_weight": 1000.0, "outer_lr": step}
+        learner = construct(EMAMLConfig, settings).build(suite, seed=0, device=CPU, sampling=SamplingConfig())
+        return np.asarray(program.gradient(program.unbounded(learner), theta.params, batch)) / step
+
+    whole = measured(1.0)
+    assert np.abs(whole).max() > 100
+    assert whole == pytest.approx(measured(2.0**-16), rel=1e-2, abs=0.1)
+
+
+def test_accepted_steps_are_those_of_agents_with_a_trust_region_and_of_some_seeds() -> None:
+    program = importlib.import_module("benchmarks.learning.accepted_steps")
+    with pytest.raises(MetarlError, match=r"Expected agents with a trust region: .*maml-trpo.* \['rl2'\]"):
+        program.main(agents=("maml-trpo", "rl2"))
+    with pytest.raises(MetarlError, match="seeds must have a value at least, but it is empty"):
+        program.main(seeds=())
 
 
 def test_accepted_steps_are_told_for_every_agent_and_horizon(capsys: pytest.CaptureFixture[str]) -> None:

@@ -53,6 +53,15 @@ def test_only_runs_on_dynamics_are_taken(guarded: ModuleType, tmp_path: Path) ->
         guarded.main(untrained_run(tmp_path / "run"), bodies=2, output=tmp_path)
 
 
+def test_more_bodies_than_are_held_out_are_refused(guarded: ModuleType, tmp_path: Path) -> None:
+    pendulums = DynamicsConfig(
+        env="InvertedPendulum-v5", vary=("actuator_gear:slider[0]:-100..100",), horizon=8
+    )
+    trained = untrained_run(tmp_path / "run", suite=pendulums)
+    with pytest.raises(MetarlError, match=r"bodies must be at most the \d+ held-out tasks of .* it is 1000"):
+        guarded.main(trained, bodies=1000, output=tmp_path)
+
+
 def test_interval_is_students(guarded: ModuleType) -> None:
     mean, half = guarded.interval(np.array([[1.0], [2.0], [6.0]]))
     # t with 2 degrees of freedom: 4.303; deviation sqrt(7)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -12,10 +13,15 @@ import numpy as np
 import pytest
 import torch
 
+from metarl.agents.policy_reuse import PolicyReuseConfig
 from metarl.api.runs import load
 from metarl.cli.main import main as command
+from metarl.config import SamplingConfig
+from metarl.envs.toy.point import PointTasks
 from metarl.errors import MetarlError
+from metarl.learning.reusing_actor import KeepBy
 from metarl.presets.agent_settings import agent_config_for
+from metarl.rollouts.collect import collect
 from metarl.settings import setting_names
 
 SHORT = (
@@ -44,6 +50,51 @@ def test_the_kept_expert_is_that_of_the_highest_return_and_is_measured_in_other_
     rate, kept = experts.kept_success(experts.Played(returns, solved), np.array([True, False, True]))
     assert rate == 25.0
     assert kept.tolist() == [75.0, 0.0, 25.0]
+    # without any expert nothing is kept, and nothing solved or failed
+    rate, kept = experts.kept_success(experts.Played(returns, solved), np.zeros(3, bool))
+    assert np.isnan(rate)
+    assert kept.tolist() == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("keep_by", ["return", "largest-reward"])
+def test_an_expert_is_kept_by_what_its_agent_keeps_it_by(experts: ModuleType, keep_by: KeepBy) -> None:
+    suite, sampling = PointTasks(horizon=4), SamplingConfig()
+    config = PolicyReuseConfig(memory_size=4, embedding_size=4, keep_by=keep_by)
+    agent = config.build(suite, seed=0, device=torch.device("cpu"), sampling=sampling)
+    tasks = suite.tasks("test")[:2]
+    played = experts.play(agent, suite.make_vector_env(8), tasks, 2, 4, np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    actor = agent.initial_actor(2, rng).in_order()
+    rollout = collect(suite.make_vector_env(8), tasks, actor, episodes=4, horizon=4, rng=rng)
+    expected = rollout.rewards.sum(dim=2) if keep_by == "return" else rollout.rewards.amax(dim=2)
+    assert played.scores.ravel() == pytest.approx(expected.ravel().numpy())
+
+
+def test_experts_with_several_deviations_are_ordered_and_looked_at_by_checkpoint(
+    experts: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    join_experts = importlib.import_module("benchmarks.learning.join_experts")
+    monkeypatch.chdir(tmp_path)
+    options = ["--agent", "policy-reuse", "--agent.spreads", "1", "2", "--name", "wide"]
+    every = ["--checkpoint.every", "1", "--checkpoint.keep", "2"]
+    assert command(["train", "point", *options, *SHORT, *every]) == 0
+    join_experts.main((Path("runs/wide"),), Path("runs/ordered"), order_by=2)
+    assert sorted(load(Path("runs/ordered")).agent.order) == [0, 1]
+    checkpoints = sorted(Path("runs/wide/checkpoints").glob("0*"))
+    assert len(checkpoints) == 2
+    experts.main((Path("runs/wide"), *checkpoints), tasks=1, output=Path("found"))
+    assert sorted(path.name for path in Path("found").iterdir()) == [
+        "wide-00000000.csv",
+        "wide-00000001.csv",
+        "wide.csv",
+    ]
+    with Path("found/wide.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    # all experts are of the one family, so without them none is left
+    assert [row["left_out"] for row in rows] == ["nan", "nan"]
+    capsys.readouterr()
+    with pytest.raises(MetarlError, match=r"Expected runs of different names, .*runs/wide"):
+        experts.main((Path("runs/wide"), Path("runs/wide")), tasks=1, output=Path("again"))
 
 
 def test_experts_are_ordered_by_what_they_add(experts: ModuleType) -> None:
@@ -92,6 +143,49 @@ def test_experts_of_several_families_make_a_library(
     with pytest.raises(MetarlError, match=r"Expected experts of ml10's .*\['lever-pull-v3'\]"):
         join_experts.main((runs[2], runs[2]), Path("runs/other"), preset="ml10")
     assert not Path("runs/other").exists()
+
+
+def test_a_killed_expert_goes_on_with_the_iterations_that_its_checkpoint_has_and_up_to_the_most(
+    experts: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    family_experts = importlib.import_module("benchmarks.learning.family_experts")
+    monkeypatch.chdir(tmp_path)
+    config = family_experts.expert_config("ml10", "window-open-v3", seed=0, most=4)
+    config = replace(
+        config,
+        suite=replace(config.suite, horizon=3, training_goals=2),
+        agent=replace(config.agent, memory_size=4, embedding_size=4),
+        sampling=replace(config.sampling, meta_batch_size=2),
+        checkpoint=replace(config.checkpoint, every=2),
+    )
+    folder = Path("runs", config.name)
+
+    class Killed(BaseException):
+        """Stands for a kill, after which nothing is written."""
+
+    def killed(observer: object, iteration: int, metrics: dict[str, float]) -> None:
+        if iteration == 3:
+            raise Killed
+
+    monkeypatch.setattr(family_experts.UntilDone, "on_iteration", killed)
+    with pytest.raises(Killed):
+        family_experts.train(config, folder, 1.0, 100)
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    counted = list[int]()
+    as_before = family_experts.UntilDone.on_iteration
+
+    def count(observer: object, iteration: int, metrics: dict[str, float]) -> None:
+        as_before(observer, iteration, metrics)
+        counted.append(len(observer.solved))  # type: ignore[attr-defined]  # an UntilDone
+
+    monkeypatch.setattr(family_experts.UntilDone, "on_iteration", count)
+    shutil.rmtree(folder / "checkpoints" / "00000003", ignore_errors=True)  # what a kill would not write
+    assert family_experts.train(config, folder, 1.0, 100)[0].iteration == 4
+    assert counted[-1] == 4
+    # asked for more, or for fewer than it has had
+    assert family_experts.train(replace(config, iterations=5), folder, 1.0, 100)[0].iteration == 5
+    assert family_experts.train(replace(config, iterations=2), folder, 1.0, 100)[0].iteration == 5
 
 
 def test_an_expert_that_solves_its_family_or_none_of_its_tasks_stops(experts: ModuleType) -> None:

@@ -16,7 +16,7 @@ from torch.distributed.distributed_c10d import Store
 from metarl.cli.main import main
 from metarl.errors import MetarlError, RankLostError
 from metarl.system.heartbeats import LEFT, beat_of
-from metarl.system.launch import Launch, launched, of_this_machine
+from metarl.system.launch import Launch, launched, local_rank, of_this_machine
 from metarl.system.ranks import Ranks, agree, connect, meet
 
 FIRST = Launch(rank=0, size=2, address="127.0.0.1", port=29500, hosts_store=True, hang_seconds=0.1)
@@ -49,6 +49,26 @@ def test_a_port_in_use_is_named() -> None:
         port = int(taken.getsockname()[1])
         with pytest.raises(MetarlError, match=f"^The port {port} of MASTER_PORT is in use; "):
             connect(Launch(0, 2, "127.0.0.1", port, hosts_store=True, hang_seconds=1))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("WORLD_SIZE", "-2", "1 or more"),
+        ("MASTER_PORT", "99999", "in 1..65535"),
+        ("MASTER_PORT", "0", "in 1..65535"),
+        ("METARL_RANK_TIMEOUT", "0", "1 or more"),
+        ("METARL_RANK_TIMEOUT", "-5", "1 or more"),
+        ("LOCAL_RANK", "-1", "0 or more"),
+    ],
+)
+def test_a_variable_beyond_its_bounds_is_named(
+    name: str, value: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for other, own in {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", name: value}.items():
+        monkeypatch.setenv(other, own)
+    with pytest.raises(MetarlError, match=f"^Expected {name} to be {expected}, got {value}\\.$"):
+        (local_rank if name == "LOCAL_RANK" else launched)()
 
 
 def test_another_program_at_the_port_is_told_by_the_other_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
