@@ -155,6 +155,18 @@ def test_training_again_gives_the_published_tables_and_curve(
     assert reproduce() == 1
 
 
+def test_options_of_trainings_are_refused_where_nothing_is_trained(
+    result: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(result.rglob("*"))
+    assert reproduce("--keep-weights") != 0
+    assert "--keep-weights is for results that are trained again" in " ".join(capsys.readouterr().err.split())
+    assert reproduce("--parallel=1", "--resume") != 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "--parallel, --resume are for results that are trained again, and none of these is" in said
+    assert sorted(result.rglob("*")) == before
+
+
 def test_stopped_training_says_that_resume_goes_on(
     result: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

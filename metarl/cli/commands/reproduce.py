@@ -19,6 +19,7 @@ from typing import Annotated
 import tyro
 from annotated_types import Ge
 
+from metarl.cli.commands.evaluate import says
 from metarl.cli.commands.reproduce_training import evaluate_again, is_whole, train_again
 from metarl.cli.console import console, say
 from metarl.errors import MetarlError
@@ -36,6 +37,7 @@ from metarl.settings import Settings, Workers
 from metarl.storage.files import check_writable
 
 RESULTS = Path("results")
+OF_TRAININGS = ("parallel", "runs", "resume", "keep_weights")  # options that serve trainings alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +78,7 @@ def reproduce_command(arguments: list[str]) -> None:
     """Compute published results again and compare every number."""
     options = tyro.cli(ReproduceArguments, args=arguments, prog="metarl reproduce")
     plans = plans_of(options)
+    check_trainings(arguments, plans)
     console.print(plan_table(plans))
     for sentence in notes(plans):
         say(sentence)
@@ -96,6 +99,21 @@ def reproduce_command(arguments: list[str]) -> None:
         say(f"Wrote reproduction.csv, reproduction.json in {options.output}.")
     if any(outcome.verdict == "different" for outcome in outcomes):
         sys.exit(1)
+
+
+def check_trainings(arguments: Sequence[str], plans: Sequence[Plan]) -> None:
+    """Check that options of trainings have one to serve.
+
+    Raises:
+        MetarlError: names the options if nothing is trained.
+    """
+    given = [name for name in OF_TRAININGS if says(arguments, name)]
+    if given and not any(each.how == "train" and not each.left_out for each in plans):
+        named = ", ".join("--" + name.replace("_", "-") for name in given)
+        verb = "is" if len(given) == 1 else "are"
+        raise MetarlError(
+            f"{named} {verb} for results that are trained again, and none of these is; add --train."
+        )
 
 
 def plans_of(options: ReproduceArguments) -> list[Plan]:
