@@ -675,7 +675,7 @@ def test_camera_that_there_is_not_is_refused(said: Said) -> None:
 
 
 @pytest.mark.parametrize(
-    "option", [("--tasks", "t"), ("--camera", "topview"), ("--size", "64"), ("--seed", "1")]
+    "option", [("--tasks", "t"), ("--camera", "topview"), ("--size", "64"), ("--seed", "1"), ("--seed", "0")]
 )
 def test_choices_of_films_that_are_not_made_are_refused(said: Said, option: tuple[str, str]) -> None:
     code, _, err = said("runs/it-0", "--no-videos", *option)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from metarl.cli.commands.evaluate import says
 from metarl.cli.console import console, say
 from metarl.cli.progress import Progress
 from metarl.errors import EngineError, MetarlError, Stopped, require
@@ -21,7 +22,6 @@ from metarl.text import count
 
 _PAGE_BYTES, _FILM_BYTES = 200_000, 1
 """Least size of a page, and of a film by pixels of its picture, roughly."""
-
 
 OF_FILMS = ("tasks", "camera", "size", "seed")  # settings that nothing but films has
 
@@ -56,10 +56,8 @@ class ReportArguments(Settings):
 def report_command(arguments: list[str]) -> None:
     """Write one HTML file about runs: curves, tables, and videos before and after adapting."""
     options = tyro.cli(ReportArguments, args=arguments, prog="metarl report")
-    defaults = {item.name: item.default for item in fields(options)}
-    filmed_otherwise = any(getattr(options, name) != defaults[name] for name in OF_FILMS)
     require(
-        options.videos or not filmed_otherwise,
+        options.videos or not any(says(arguments, name) for name in OF_FILMS),
         "--tasks, --camera, --size and --seed choose what is filmed, so they go with --videos",
         "--no-videos",
     )
