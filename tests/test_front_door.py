@@ -295,3 +295,25 @@ def test_script_of_the_readme_runs(root: Path, tmp_path: Path, monkeypatch: pyte
     )
     exec(compile(script, "README.md", "exec"), {})
     assert (tmp_path / "runs" / "notebook" / "learning_curve.png").is_file()
+
+
+class _Fails:
+    """Observer that fails at the first step, or after the first iteration."""
+
+    def __init__(self, at_once: bool) -> None:
+        self.at_once = at_once
+
+    def on_step(self, *_: object) -> None:
+        if self.at_once:
+            raise RuntimeError("no more")
+
+    def on_iteration(self, iteration: int, *_: object) -> None:
+        if iteration >= 1:
+            raise RuntimeError("no more")
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_failed_run_leaves_a_folder_only_with_a_checkpoint(tmp_path: Path, at_once: bool) -> None:
+    with pytest.raises(RuntimeError, match="no more"):
+        metarl.train("point", iterations=2, name="run", folder=tmp_path, observers=[_Fails(at_once)])
+    assert (tmp_path / "run").exists() is not at_once

@@ -88,6 +88,8 @@ def train(
         observers: follow steps and iterations, each with ``on_step`` and ``on_iteration``.
         settings: other settings of :class:`~metarl.config.ExperimentConfig`: iterations, seed, name, ….
 
+    A run that fails before its first checkpoint leaves no folder.
+
     Raises:
         MetarlError: if there is nothing of that name, or a setting makes no sense.
     """
@@ -105,7 +107,11 @@ def train(
         raise unknown_name("setting of an experiment", name, known)
     config = construct(type(config), {**vars(config), **settings})
     experiment = runs.start(config, Path(folder), observers)
-    evaluation = experiment.run()
+    try:
+        evaluation = experiment.run()
+    except BaseException:
+        runs.discard(experiment)  # without a checkpoint there is nothing to go on with
+        raise
     notices = experiment.evaluation_notices(evaluation) | experiment.training_notices()
     physics = runs.physics(experiment.folder, experiment)
     about = {**provenance(experiment), "physics": physics, "notices": list[Json](notices.values())}
