@@ -46,7 +46,7 @@ class LearnerConfig:
     seed: int
     """Source of everything random."""
     rollout: int = ROLLOUT
-    """Transitions of a PPO rollout at most."""
+    """Transitions of a PPO rollout at most, or one step of all slots."""
     updates_per_step: float = 1.0
     """Gradient steps of SAC for each environment step, rounded to whole ones at each step of all slots."""
 
@@ -130,8 +130,8 @@ class PPOLearner(Learner):
 
     def _build(self) -> int:
         steps, slots = self.config.steps, self.env.num_envs
-        # whole rollouts of equal length that use up the budget, never more
-        rollouts = -(-steps // self.config.rollout)
+        # whole rollouts of equal length that use up the budget, never more, and a step of all slots at least
+        rollouts = min(-(-steps // self.config.rollout), steps // slots)
         per_slot = steps // (rollouts * slots)
         self.model = PPO(
             "MlpPolicy",

@@ -62,6 +62,11 @@ def test_a_baseline_takes_its_budget_and_no_step_more(name: AlgorithmName, steps
     assert steps - 2 < steps_taken(name, steps) <= steps
 
 
+def test_a_rollout_is_one_step_of_all_slots_at_least() -> None:
+    agent = learner("ppo", 19, slots=8, rollout=6)
+    assert (agent.model.n_steps, agent.planned) == (1, 16)
+
+
 def test_a_long_budget_is_divided_into_rollouts_of_at_most_the_wanted_size() -> None:
     agent = learner("ppo", 500, slots=4, rollout=96)
     assert (agent.model.n_steps * 4, agent.planned) == (80, 480)  # 6 rollouts of 83, rounded to 4 slots
