@@ -299,6 +299,7 @@ def test_compare_prints_and_writes(
     assert sum(line.strip("│ ").endswith("A - B: 0.0") for line in lines) == 1
     assert max(map(len, lines[:-1])) <= 80
     content = json.loads((tmp_path / "new" / "comparison.json").read_text())
+    assert content["over"] == "both"
     assert content["return"]["probability_of_improvement"] == pytest.approx([0.5, 0.456, 0.544], abs=1e-3)
     assert content["return"]["difference"] == [0.0, 0.0, 0.0]
     assert len(content["return"]["seeds"]["ours"]) == 1

@@ -161,7 +161,8 @@ def write(
     files = write_curves(options.runs, labels, folder, title, window=options.window) if folders_alone else []
     files += [*write_profiles(folder, stages, title), *write_agents(runs, folder, title)]
     pairs = [pair_json(runs[0], other, step, result) for other, result in zip(runs[1:], results, strict=True)]
-    content: dict[str, Json] = pairs[0] if len(pairs) == 1 else {"pairs": list[Json](pairs)}
+    content: dict[str, Json] = dict(pairs[0]) if len(pairs) == 1 else {"pairs": list[Json](pairs)}
+    content["over"] = options.over
     if known := references_of(runs):
         content["references"] = references_json(known)
     write_json(folder / COMPARISON, content, indent=2)
