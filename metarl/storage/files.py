@@ -21,7 +21,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from metarl.errors import MetarlError
@@ -222,22 +222,38 @@ def _process_table() -> str:
 
 @contextmanager
 def all_or_none(folder: Path, stems: Sequence[str]) -> Iterator[None]:
-    """Delete a folder's new files with these stems if the disk fails.
+    """Take a folder's files with these stems back to what they were if the disk fails.
 
     Raises:
         MetarlError: if the disk is full.
     """
+    beginnings = tuple(f"{stem}{mark}" for stem in stems for mark in ".-")
     before = set(folder.iterdir())
+    kept = _keep([path for path in before if path.name.startswith(beginnings)], folder)
     try:
         yield
     except (OSError, MetarlError) as error:
         cause = error if isinstance(error, OSError) else error.__cause__
         if not isinstance(cause, OSError):
             raise
-        beginnings = tuple(f"{stem}{mark}" for stem in stems for mark in ".-")
         for path in set(folder.iterdir()) - before:
             if path.name.startswith(beginnings):
                 path.unlink(missing_ok=True)
+        for path in kept.glob("*"):
+            path.replace(folder / path.name)
         if not is_full(cause):
             raise
         raise MetarlError(f"No disk space for the results in {folder}; none of them is kept.") from error
+    finally:
+        shutil.rmtree(kept, ignore_errors=True)
+
+
+def _keep(paths: Sequence[Path], folder: Path) -> Path:
+    """Give files a second name in a new folder, which keeps them when the first is renamed over."""
+    kept = _temporary(folder)
+    # best effort: where it cannot be done, what is replaced is lost if the disk fails
+    with suppress(OSError):
+        kept.mkdir()
+        for path in paths:
+            (kept / path.name).hardlink_to(path)
+    return kept

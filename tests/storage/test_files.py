@@ -28,7 +28,7 @@ def write_and_fail(
     folder: Path, names: Sequence[str], error: Exception, cause: Exception | None = None
 ) -> None:
     for name in names:
-        (folder / name).write_text("new")
+        write_whole(folder / name, b"new")
     raise error from cause
 
 
@@ -112,11 +112,12 @@ def test_output_that_cannot_be_written_is_found_before_the_work(tmp_path: Path) 
 def test_results_on_a_full_disk_are_taken_back_and_others_stay(tmp_path: Path) -> None:
     for name in ("seed1.csv", "seed10.json"):
         (tmp_path / name).write_text("before")
-    new = ["seed1.json", "seed1-map.png", "seed2.json"]  # the last is another process's
+    new = ["seed1.json", "seed1.csv", "seed1-map.png", "seed2.json"]  # the last is another process's
     said = f"No disk space for the results in {tmp_path}; none of them is kept"
     with pytest.raises(MetarlError, match=said), all_or_none(tmp_path, ["seed1"]):
         write_and_fail(tmp_path, new, FULL)
-    assert {path.name for path in tmp_path.iterdir()} == {"seed1.csv", "seed10.json", "seed2.json"}
+    found = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert found == {"seed1.csv": "before", "seed10.json": "before", "seed2.json": "new"}
 
 
 def test_results_are_taken_back_when_a_figure_cannot_be_written(tmp_path: Path) -> None:
