@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from metarl.envs.engines.arrays import Vector, _Namespace, namespace
-from metarl.envs.engines.threads import compiled
 from metarl.envs.engines.threads.batched import BatchedPhysics, StepperName
 from metarl.envs.engines.threads.c_functions import CFunction, Rows
 from metarl.envs.engines.threads.features import Feature
+from metarl.system import c_compiler
 from support.physics import STEPPERS, run_rows
 
 needs_compiler = pytest.mark.skipif("compiled" not in STEPPERS, reason="there is no C compiler")
@@ -221,7 +221,7 @@ def test_compiler_that_is_gone_since_leaves_one_line_and_the_rewards_to_numpy(
 ) -> None:
     physics = falling_balls(2)
     monkeypatch.setenv("CC", "no-such-compiler")
-    monkeypatch.setattr(compiled, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(c_compiler, "cache_folder", lambda: tmp_path)
     tables = [physics.features, np.zeros((2, 3))]
     assert not physics.compute([scaled(tables, 1.0)] * 2, tables)
     physics.close()
