@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import mujoco
+import pytest
 
 from metarl.envs.engines import model_files
 from metarl.envs.engines.model_files import model_sum
@@ -56,6 +57,13 @@ def test_same_physics_on_other_processes_and_what_is_not_recorded_are_no_differe
     assert physics_differences(None) == []
 
 
+def fresh_sum(path: Path, more: str = "") -> str:
+    """Return a model's sum, with its files read anew."""
+    model_files._read.cache_clear()
+    model_files._sum.cache_clear()
+    return model_sum(path, more)
+
+
 def test_sum_of_a_model_changes_with_each_file_that_it_includes_and_with_no_picture(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     texture = '<asset><texture name="t" file="../t.png"/></asset>'
@@ -67,8 +75,7 @@ def test_sum_of_a_model_changes_with_each_file_that_it_includes_and_with_no_pict
     (tmp_path / "t.png").write_bytes(b"one")
 
     def current(more: str = "") -> str:
-        model_files._read.cache_clear()
-        return model_sum(tmp_path / "models" / "a.xml", more)
+        return fresh_sum(tmp_path / "models" / "a.xml", more)
 
     first = current()
     (tmp_path / "t.png").write_bytes(b"two")
@@ -80,3 +87,55 @@ def test_sum_of_a_model_changes_with_each_file_that_it_includes_and_with_no_pict
         '<mujocoinclude><asset><mesh file="../m.stl" /></asset></mujocoinclude>'
     )
     assert len({first, second, current()}) == 3
+
+
+MESH = '<asset><mesh name="m" file="{}"/></asset>'
+MODEL = "<mujoco>{}</mujoco>"
+
+
+@pytest.mark.parametrize(
+    ("files", "read"),
+    [
+        ({"a.xml": '<compiler meshdir="../d"/>' + MESH.format("m.stl")}, "../d/m.stl"),
+        ({"a.xml": MESH.format("m.stl") + "<compiler assetdir='d'/>"}, "d/m.stl"),
+        ({"a.xml": '<compiler meshdir="d" assetdir="e"/>' + MESH.format("m.stl")}, "d/m.stl"),
+        ({"a.xml": '<compiler meshdir="e"/><compiler meshdir="d"/>' + MESH.format("m.stl")}, "d/m.stl"),
+        # sums of recorded runs count files that comments name, as Meta-World's do
+        ({"a.xml": '<!-- <include file="b.xml"/> -->'}, "b.xml"),
+        ({"a.xml": '<!-- <compiler meshdir="e"/> -->' + MESH.format("m.stl")}, "m.stl"),
+        ({"a.xml": '<compiler meshdir="d" strippath="true"/>' + MESH.format("far/m.stl")}, "d/m.stl"),
+        (
+            {
+                "a.xml": '<include file="s/b.xml"/>' + MESH.format("m.stl"),
+                "s/b.xml": '<compiler meshdir="d"/>',
+            },
+            "d/m.stl",
+        ),
+        ({"a.xml": '<include file="s/b.xml"/>', "s/b.xml": MESH.format("m.stl")}, "s/m.stl"),
+        (
+            {"a.xml": '<include file="s/b.xml"/>', "s/b.xml": '<include file="c.xml"/>', "s/c.xml": ""},
+            "s/c.xml",
+        ),
+        (
+            {
+                "a.xml": '<compiler meshdir="e"/><asset><model name="n" file="s/b.xml"/></asset>',
+                "s/b.xml": '<compiler meshdir="d"/>' + MESH.format("m.stl"),
+            },
+            "s/d/m.stl",
+        ),
+        ({"a.xml": '<compiler meshdir="d"/><asset><hfield name="h" file="h.png"/></asset>'}, "d/h.png"),
+    ],
+)
+def test_sum_of_a_model_changes_with_what_mujoco_reads_from_other_folders(
+    tmp_path: Path, files: dict[str, str], read: str
+) -> None:
+    root = tmp_path / "models"
+    for name, elements in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(MODEL.format(elements))
+    sums = []
+    for content in (b"one", b"two"):
+        (root / read).parent.mkdir(exist_ok=True)
+        (root / read).write_bytes(content)
+        sums.append(fresh_sum(root / "a.xml"))
+    assert sums[0] != sums[1]
